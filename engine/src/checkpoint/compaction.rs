@@ -1,0 +1,292 @@
+//! Compaction: merges packs of about one size, puts each object's parts side by side, and drops what nothing needs.
+//!
+//! Parts are copied unchanged. Dropped are: heads that a newer one supersedes, everything up to an object's newest
+//! purge, and all parts of dropped namespaces. All other versions are history and stay.
+
+use std::{collections::HashSet, iter::Peekable};
+
+use lineal_snapshot::{EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, StoredPart};
+use lineal_wal::{NamespaceId, ObjectKey, Seq};
+
+use super::{Footing, NewPack};
+use crate::{
+    Error, Result,
+    catalog::Snapshot,
+    engine::{CheckpointState, EngineInner, system},
+    object::{
+        head::Head,
+        wake::newest_head,
+    },
+    sync::{Arc, atomic::Ordering},
+};
+
+/// Packs of one tier that are merged into one.
+///
+/// Source: chosen; a commit is then written about log8(store / pack) times more, and a lookup sees few packs.
+const FAN_IN: usize = 8;
+/// Packs above this size are left alone, in bytes, so that no merge holds the checkpoint up for long.
+///
+/// Source: chosen; a few seconds of sequential reading and writing.
+const PACK_BYTES_MAX: u64 = 1 << 30;
+/// Sizes of one tier differ by at most this factor.
+const TIER_FACTOR: u64 = 4;
+const TIER_BYTES_MIN: u64 = 1 << 20;
+/// Largest tail that is put behind its head, in bytes.
+const FOLLOWERS_BYTES_MAX: u64 = 128 << 10;
+
+/// Merges one set of packs if one is due. Returns whether it did.
+pub(crate) fn compact(engine: &Arc<EngineInner>, state: &CheckpointState, force: bool) -> Result<bool> {
+    let snapshot = engine.catalog.snapshot();
+    let inputs = choose(engine.catalog.live(), force);
+    if inputs.is_empty() {
+        return Ok(false);
+    }
+    let span = tracing::info_span!("compact", packs = inputs.len());
+    let _entered = span.enter();
+    let dropped: HashSet<NamespaceId> = system::dropped(engine)?.into_iter().collect();
+    let mut pack = NewPack::create(engine, PackKind::Compaction)?;
+    let merged = Merge { snapshot: &snapshot, dropped: &dropped }.run(&inputs, &mut pack);
+    if let Err(error) = merged {
+        pack.abandon();
+        return Err(error);
+    }
+    let removed: Vec<PackNumber> = inputs.iter().map(|input| input.footer().number).collect();
+    let first_lsn = inputs.iter().map(|input| input.footer().first_lsn).min().unwrap_or_default();
+    let last_lsn = inputs.iter().map(|input| input.footer().last_lsn).max().unwrap_or_default();
+    let footing = Footing { first_lsn, last_lsn, line: engine.line(), meta: state.totals.encode() };
+    let pack_bytes = pack.publish(engine, footing, &removed)?;
+    engine.counters.compactions.fetch_add(1, Ordering::Relaxed);
+    engine.counters.pack_bytes.fetch_add(pack_bytes, Ordering::Relaxed);
+    tracing::info!(pack_bytes, inputs = removed.len(), "compacted");
+    // By force everything goes into one pack at once.
+    Ok(!force)
+}
+
+/// Which packs to merge now: a full tier, the smallest first; by force all of them.
+fn choose(mut packs: Vec<Arc<Pack>>, force: bool) -> Vec<Arc<Pack>> {
+    packs.sort_unstable_by_key(|pack| pack.footer().number);
+    if force {
+        return packs;
+    }
+    let tier = |pack: &Arc<Pack>| tier_of(pack.footer().file_bytes);
+    let mut tiers: Vec<u32> = packs.iter().filter_map(tier).collect();
+    tiers.sort_unstable();
+    let full = tiers.chunk_by(|a, b| a == b).find(|of_tier| of_tier.len() >= FAN_IN).map(|of_tier| of_tier[0]);
+    packs.retain(|pack| full.is_some() && tier(pack) == full);
+    packs
+}
+
+fn tier_of(bytes: u64) -> Option<u32> {
+    let tiers = (bytes / TIER_BYTES_MIN).max(1).ilog(TIER_FACTOR);
+    (bytes <= PACK_BYTES_MAX).then_some(tiers)
+}
+
+struct Merge<'a> {
+    snapshot: &'a Snapshot,
+    dropped: &'a HashSet<NamespaceId>,
+}
+
+/// One entry, and the pack it is in.
+struct Found {
+    key: EntryKey,
+    value: EntryValue,
+    pack: Arc<Pack>,
+}
+
+/// A part to copy, or the end of a fence.
+struct Copy {
+    key: EntryKey,
+    place: Option<Place>,
+    pack: Arc<Pack>,
+    /// The part itself, where it stood behind a head and has no entry of its own.
+    stored: Option<StoredPart>,
+}
+
+struct Input {
+    entries: Peekable<PackIter>,
+    pack: Arc<Pack>,
+}
+
+impl Merge<'_> {
+    fn run(&self, inputs: &[Arc<Pack>], out: &mut NewPack) -> Result<()> {
+        let mut inputs: Vec<Input> = inputs
+            .iter()
+            .map(|pack| Input { entries: pack.iter(&[]).peekable(), pack: Arc::clone(pack) })
+            .collect();
+        let mut entries: Vec<Found> = Vec::new();
+        while let Some(object) = next_object(&mut inputs)? {
+            entries.clear();
+            for input in &mut inputs {
+                take_object(input, object, &mut entries)?;
+            }
+            if !self.dropped.contains(&object.namespace) {
+                self.merge_object(object, &entries, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_object(&self, object: ObjectKey, entries: &[Found], out: &mut NewPack) -> Result<()> {
+        let newest = newest_head(self.snapshot, &object)?;
+        let floor = newest.as_ref().map_or(Seq(0), |found| found.head.floor);
+        let newest_seq = newest.as_ref().map_or(Seq(0), |found| found.head.seq);
+        let mut head: Option<Copy> = None;
+        let mut runs: Vec<Copy> = Vec::new();
+        let mut others: Vec<Copy> = Vec::new();
+        for found in entries {
+            match (&found.value, found.key.kind) {
+                (EntryValue::Place(place), Kind::Head) => {
+                    let mut parts = found.pack.stored(&found.key, place)?.into_iter();
+                    let own = parts.next();
+                    if found.key.seq == newest_seq {
+                        head = Some(Copy::of(found, Some(place), own));
+                    }
+                    runs.extend(parts.map(|part| Copy::follower(object, &found.pack, part)));
+                }
+                (EntryValue::Place(place), Kind::Run) => runs.push(Copy::of(found, Some(place), None)),
+                (EntryValue::Place(place), _) => others.push(Copy::of(found, Some(place), None)),
+                (EntryValue::End, _) => others.push(Copy::of(found, None, None)),
+            }
+        }
+        runs.retain(|run| run.key.seq > floor);
+        others.retain(|other| other.key.seq > floor);
+        dedup(&mut runs);
+        dedup(&mut others);
+        let followers = match (&head, &newest) {
+            (Some(_), Some(found)) => split_tail(&mut runs, &found.head),
+            _ => Vec::new(),
+        };
+        for copy in head.into_iter() {
+            copy.write(out, false)?;
+        }
+        for copy in followers {
+            copy.write(out, true)?;
+        }
+        for copy in runs.into_iter().chain(others) {
+            copy.write(out, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// The smallest object that any input stands at.
+fn next_object(inputs: &mut [Input]) -> Result<Option<ObjectKey>> {
+    let mut next: Option<ObjectKey> = None;
+    for input in inputs {
+        let object = match input.entries.peek() {
+            None => continue,
+            Some(Ok((key, _))) => decode_key(&input.pack, key)?.object,
+            Some(Err(error)) => return Err(error.clone().into()),
+        };
+        next = Some(next.map_or(object, |next| next.min(object)));
+    }
+    Ok(next)
+}
+
+fn decode_key(pack: &Pack, key: &[u8]) -> Result<EntryKey> {
+    EntryKey::decode(key).map_err(|bad| Error::Damaged {
+        file: pack.path().to_owned(),
+        offset: 0,
+        object: None,
+        reason: format!("a key of its index is not readable although its checksum is right: {bad}"),
+    })
+}
+
+fn take_object(input: &mut Input, object: ObjectKey, entries: &mut Vec<Found>) -> Result<()> {
+    let prefix = object.to_bytes();
+    while let Some(entry) =
+        input.entries.next_if(|entry| entry.as_ref().is_ok_and(|(key, _)| key.starts_with(&prefix)))
+    {
+        let (key, value) = entry?;
+        let key = decode_key(&input.pack, &key)?;
+        entries.push(Found { key, value, pack: Arc::clone(&input.pack) });
+    }
+    Ok(())
+}
+
+/// Sorts by entry, and keeps of equal ones the one from the newest pack: they are equal in content.
+fn dedup(copies: &mut Vec<Copy>) {
+    copies.sort_by(|a, b| {
+        let (a_pack, b_pack) = (a.pack.footer().number, b.pack.footer().number);
+        a.key.encode().cmp(&b.key.encode()).then(b_pack.cmp(&a_pack))
+    });
+    copies.dedup_by(|later, earlier| later.key == earlier.key);
+}
+
+/// Takes the runs that hold the tail, without a gap and up to the head, out of `runs`.
+fn split_tail(runs: &mut Vec<Copy>, head: &Head) -> Vec<Copy> {
+    let mut at = runs.len();
+    let mut next = Seq(head.seq.0 + 1);
+    let mut bytes = 0;
+    while at > 0 && next > head.tail_first {
+        let run = &runs[at - 1];
+        bytes += run.bytes();
+        if run.key.seq.0 + 1 != next.0 || bytes > FOLLOWERS_BYTES_MAX {
+            break;
+        }
+        at -= 1;
+        next = run.first_seq();
+    }
+    runs.split_off(at)
+}
+
+impl Copy {
+    fn of(found: &Found, place: Option<&Place>, stored: Option<StoredPart>) -> Copy {
+        Copy { key: found.key.clone(), place: place.cloned(), pack: Arc::clone(&found.pack), stored }
+    }
+
+    fn follower(object: ObjectKey, pack: &Arc<Pack>, part: StoredPart) -> Copy {
+        let key = EntryKey { object, kind: part.kind, sub_key: part.sub_key.clone(), seq: part.seq };
+        Copy { key, place: None, pack: Arc::clone(pack), stored: Some(part) }
+    }
+
+    fn first_seq(&self) -> Seq {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.key.sub_key[..8]);
+        Seq(u64::from_be_bytes(first))
+    }
+
+    fn bytes(&self) -> u64 {
+        match (&self.stored, &self.place) {
+            (Some(stored), _) => stored.stored_bytes() as u64,
+            (None, Some(place)) => u64::from(place.part_bytes),
+            (None, None) => 0,
+        }
+    }
+
+    fn write(self, out: &mut NewPack, follows: bool) -> Result<()> {
+        let end_fence = self.place.as_ref().and_then(|place| place.end_fence.clone());
+        let spec = PartSpec {
+            object: self.key.object,
+            kind: self.key.kind,
+            sub_key: &self.key.sub_key,
+            seq: self.key.seq,
+            follows,
+            end_fence: end_fence.as_deref(),
+        };
+        match (self.stored, &self.place) {
+            (Some(stored), _) => out.writer.copy_part(&spec, &stored)?,
+            (None, Some(place)) => {
+                for stored in self.pack.stored(&self.key, place)? {
+                    out.writer.copy_part(&spec, &stored)?;
+                }
+            }
+            (None, None) => out.writer.end_entry(self.key.object, &self.key.sub_key, self.key.seq)?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_grow_by_the_factor_and_end() {
+        assert_eq!(tier_of(0), Some(0));
+        assert_eq!(tier_of(3 << 20), Some(0));
+        assert_eq!(tier_of(4 << 20), Some(1));
+        assert_eq!(tier_of(64 << 20), Some(3));
+        assert_eq!(tier_of((1 << 30) + 1), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! The commits between two lines, sorted by object, in bounded memory: the log is read once to survey it, and
+//! once more for each range of objects that fits.
+
+use std::collections::{HashMap, HashSet};
+
+use lineal_wal::{LogError, Lsn, Micros, NamespaceId, ObjectKey, Seq};
+
+use crate::{
+    Error, Result,
+    catalog::Snapshot,
+    engine::{EngineInner, totals::Totals},
+    lineage,
+    object::{
+        head::Hash,
+        wake::{bad_body, newest_head},
+    },
+    transaction::body::Body,
+};
+
+/// Bodies that are held in memory at a time, in bytes.
+///
+/// Source: chosen; a checkpoint of the default size reads the log four times, from the page cache.
+const RANGE_BYTES_MAX: u64 = 32 << 20;
+/// What one part counts for beyond its body, in bytes.
+const PART_BYTES: u64 = 96;
+/// One key of so many is kept for choosing ranges.
+const SAMPLE_EVERY: usize = 16;
+
+/// One commit of one object, out of the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Commit<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) lsn: Lsn,
+    pub(crate) time: Micros,
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) joint: Option<Hash>,
+    pub(crate) body: &'a [u8],
+}
+
+/// What a survey of the log between two lines found.
+pub(crate) struct Window {
+    after: Lsn,
+    line: Lsn,
+    dropped: HashSet<NamespaceId>,
+    totals: Totals,
+    /// The first key of every range but the first, ascending.
+    bounds: Vec<ObjectKey>,
+    /// Positions of the records with several parts.
+    shared: Vec<Lsn>,
+}
+
+struct Item {
+    key: ObjectKey,
+    seq: Seq,
+    lsn: Lsn,
+    time: Micros,
+    kind: u8,
+    flags: u8,
+    start: usize,
+    length: usize,
+}
+
+impl Window {
+    /// Reads the log after `after` through `line`.
+    pub(crate) fn survey(
+        engine: &EngineInner,
+        after: Lsn,
+        line: Lsn,
+        dropped: Vec<NamespaceId>,
+    ) -> Result<Window> {
+        let dropped: HashSet<NamespaceId> = dropped.into_iter().collect();
+        let mut totals = Totals::default();
+        let mut shared = Vec::new();
+        let mut sample: Vec<ObjectKey> = Vec::new();
+        let (mut bytes, mut count) = (0u64, 0usize);
+        engine.log.scan(after, line, &mut |record, _| {
+            let mut parts = 0;
+            for part in record.parts() {
+                parts += 1;
+                if dropped.contains(&part.object.namespace) {
+                    continue;
+                }
+                bytes += part.body.len() as u64 + PART_BYTES;
+                if count % SAMPLE_EVERY == 0 {
+                    sample.push(part.object);
+                }
+                count += 1;
+                let body = Body::decode(part.flags, part.body).ok_or_else(|| unreadable(record.lsn))?;
+                totals.add_commit(part.object.namespace, part.flags, body.delta);
+            }
+            if parts > 1 {
+                shared.push(record.lsn);
+            }
+            Ok(())
+        })?;
+        let bounds = bounds(sample, bytes);
+        Ok(Window { after, line, dropped, totals, bounds, shared })
+    }
+
+    /// What the window changed, by namespace.
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Calls `f` for every object with commits in the window, ascending by key, with its commits ascending by seq.
+    pub(crate) fn for_each_object(
+        &self,
+        engine: &EngineInner,
+        snapshot: &Snapshot,
+        mut f: impl FnMut(ObjectKey, &[Commit<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let joint = self.joint_digests(engine, snapshot)?;
+        let mut items: Vec<Item> = Vec::new();
+        let mut bodies: Vec<u8> = Vec::new();
+        for range in 0..=self.bounds.len() {
+            self.load(engine, range, &mut items, &mut bodies)?;
+            let mut commits: Vec<Commit<'_>> = Vec::new();
+            for of_object in items.chunk_by(|a, b| a.key == b.key) {
+                commits.clear();
+                commits.extend(of_object.iter().map(|item| Commit {
+                    seq: item.seq,
+                    lsn: item.lsn,
+                    time: item.time,
+                    kind: item.kind,
+                    flags: item.flags,
+                    joint: joint.get(&item.lsn).copied(),
+                    body: &bodies[item.start..item.start + item.length],
+                }));
+                check_contiguous(of_object[0].key, &commits)?;
+                f(of_object[0].key, &commits)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self, engine: &EngineInner, range: usize, items: &mut Vec<Item>, bodies: &mut Vec<u8>) -> Result<()> {
+        items.clear();
+        bodies.clear();
+        let low = range.checked_sub(1).map(|at| self.bounds[at]);
+        let high = self.bounds.get(range).copied();
+        engine.log.scan(self.after, self.line, &mut |record, _| {
+            for part in record.parts() {
+                let key = part.object;
+                let outside = low.is_some_and(|low| key < low) || high.is_some_and(|high| key >= high);
+                if outside || self.dropped.contains(&key.namespace) {
+                    continue;
+                }
+                items.push(Item {
+                    key,
+                    seq: part.seq,
+                    lsn: record.lsn,
+                    time: record.time,
+                    kind: part.kind,
+                    flags: part.flags,
+                    start: bodies.len(),
+                    length: part.body.len(),
+                });
+                bodies.extend_from_slice(part.body);
+            }
+            Ok(())
+        })?;
+        items.sort_unstable_by_key(|item| (item.key, item.seq));
+        Ok(())
+    }
+
+    /// The joint digest of every record with several parts, by its position.
+    fn joint_digests(&self, engine: &EngineInner, snapshot: &Snapshot) -> Result<HashMap<Lsn, Hash>> {
+        let mut digests = HashMap::new();
+        if self.shared.is_empty() {
+            return Ok(digests);
+        }
+        let mut salts: HashMap<ObjectKey, [u8; 16]> = HashMap::new();
+        let mut failed = None;
+        let wanted: HashSet<ObjectKey> = self.shared_objects(engine)?;
+        let mut shared = self.shared.iter().peekable();
+        engine.log.scan(self.after, self.line, &mut |record, _| {
+            let mut parts = Vec::new();
+            let is_shared = shared.next_if(|lsn| **lsn == record.lsn).is_some();
+            for part in record.parts().filter(|part| is_shared || wanted.contains(&part.object)) {
+                let body = Body::decode(part.flags, part.body).ok_or_else(|| unreadable(record.lsn))?;
+                if let Some(first) = body.first {
+                    salts.insert(part.object, first.salt);
+                }
+                if is_shared && failed.is_none() {
+                    match salt_of(&mut salts, snapshot, part.object) {
+                        Ok(salt) => {
+                            parts.push((part.object, part.seq, lineage::ops_digest(&salt, body.ops)));
+                        }
+                        Err(error) => failed = Some(error),
+                    }
+                }
+            }
+            if is_shared {
+                digests.insert(record.lsn, lineage::joint_digest(&mut parts));
+            }
+            Ok(())
+        })?;
+        failed.map_or(Ok(digests), Err)
+    }
+
+    fn shared_objects(&self, engine: &EngineInner) -> Result<HashSet<ObjectKey>> {
+        let mut objects = HashSet::new();
+        let mut shared = self.shared.iter().peekable();
+        engine.log.scan(self.after, self.line, &mut |record, _| {
+            if shared.next_if(|lsn| **lsn == record.lsn).is_some() {
+                objects.extend(record.parts().map(|part| part.object));
+            }
+            Ok(())
+        })?;
+        Ok(objects)
+    }
+}
+
+/// The salt of an object whose first commit is not in the window.
+fn salt_of(
+    salts: &mut HashMap<ObjectKey, [u8; 16]>,
+    snapshot: &Snapshot,
+    key: ObjectKey,
+) -> Result<[u8; 16]> {
+    if let Some(salt) = salts.get(&key) {
+        return Ok(*salt);
+    }
+    let salt = newest_head(snapshot, &key)?
+        .and_then(|found| found.head.salt)
+        .ok_or_else(|| no_head(key, "its salt is neither in the log nor in a pack"))?;
+    salts.insert(key, salt);
+    Ok(salt)
+}
+
+pub(crate) fn no_head(key: ObjectKey, reason: &str) -> Error {
+    Error::Damaged { file: "packs".into(), offset: 0, object: Some(key.id.to_string()), reason: reason.to_owned() }
+}
+
+fn unreadable(lsn: Lsn) -> LogError {
+    LogError::stopped(format!("the body of a commit in record {lsn} is not readable although its checksum is right"))
+}
+
+fn check_contiguous(key: ObjectKey, commits: &[Commit<'_>]) -> Result<()> {
+    match commits.windows(2).find(|pair| pair[1].seq.0 != pair[0].seq.0 + 1) {
+        None => Ok(()),
+        Some(pair) => Err(bad_body(&key, pair[1].seq)),
+    }
+}
+
+/// Cuts the keys into ranges of about equal bytes, by a sample of them.
+fn bounds(mut sample: Vec<ObjectKey>, bytes: u64) -> Vec<ObjectKey> {
+    let ranges = usize::try_from(bytes.div_ceil(RANGE_BYTES_MAX)).unwrap_or(usize::MAX);
+    if ranges <= 1 {
+        return Vec::new();
+    }
+    sample.sort_unstable();
+    let mut bounds: Vec<ObjectKey> =
+        (1..ranges).filter_map(|range| sample.get(sample.len() * range / ranges).copied()).collect();
+    bounds.dedup();
+    bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lineal_wal::ObjectId;
+
+    #[test]
+    fn ranges_are_cut_at_quantiles_of_the_sample() {
+        let key = |byte: u8| ObjectKey { namespace: NamespaceId(1), id: ObjectId([byte; 16]) };
+        assert!(bounds((0..100).map(key).collect(), RANGE_BYTES_MAX).is_empty());
+        assert_eq!(bounds((0..100).rev().map(key).collect(), 2 * RANGE_BYTES_MAX), [key(50)]);
+        assert_eq!(bounds(vec![key(1); 100], 3 * RANGE_BYTES_MAX), [key(1)]);
+    }
+}

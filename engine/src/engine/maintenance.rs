@@ -1,0 +1,156 @@
+//! The engine's one background thread: checkpoints, compaction and hibernation, when they are due and never by
+//! the clock. It sleeps while nothing changes.
+
+use std::time::Duration;
+
+use super::EngineInner;
+use crate::{
+    Error, checkpoint,
+    object::{cell::Cell, resident::Resident},
+    sync::{
+        Arc, Condvar, Mutex, Weak,
+        atomic::Ordering,
+        thread::{self, JoinHandle},
+    },
+};
+
+/// Wakes the maintenance thread.
+pub(crate) struct Signal {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    raised: bool,
+    stopped: bool,
+}
+
+impl Signal {
+    pub(crate) fn new() -> Signal {
+        Signal { state: Mutex::new(State::default()), changed: Condvar::new() }
+    }
+
+    pub(crate) fn raise(&self) {
+        self.state.lock().raised = true;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Sleeps until it is raised. Returns whether to go on.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.raised && !state.stopped {
+            self.changed.wait(&mut state);
+        }
+        state.raised = false;
+        !state.stopped
+    }
+
+    fn pause(&self, limit: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.stopped {
+            let _ = self.changed.wait_until(&mut state, std::time::Instant::now() + limit);
+        }
+        !state.stopped
+    }
+}
+
+/// How long the thread waits before it tries again what failed.
+///
+/// Source: chosen; a full disk does not empty faster, and a person does not notice.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Memory is brought down to this share of its soft limit, in eighths, so that not every access makes room anew.
+const RESIDENT_TARGET_EIGHTHS: u64 = 6;
+
+pub(crate) fn start(engine: &Arc<EngineInner>) -> JoinHandle<()> {
+    let signal = Arc::clone(&engine.signal);
+    let engine = Arc::downgrade(engine);
+    thread::Builder::new()
+        .name("lineal-maintenance".into())
+        .spawn(move || run(&signal, &engine))
+        .expect("the system starts one thread when an engine is opened")
+}
+
+fn run(signal: &Signal, engine: &Weak<EngineInner>) {
+    be_a_guest();
+    while signal.wait() {
+        let Some(engine) = engine.upgrade() else { return };
+        if let Err(error) = make_room(&engine) {
+            engine.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%error, "maintenance failed and is tried again");
+            // Writers that wait for room see their own time limit; a poisoned log tells them itself.
+            let poisoned = matches!(error, Error::Poisoned { .. });
+            engine.pressure.relieve(poisoned);
+            drop(engine);
+            if poisoned || !signal.pause(RETRY_AFTER) {
+                continue;
+            }
+            signal.raise();
+        }
+    }
+}
+
+/// Commits never wait for the checkpoint: this thread takes what processor time they leave.
+fn be_a_guest() {
+    // Refused where niceness is fixed; then the scheduler treats all threads alike, which is slower and not wrong.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
+}
+
+/// Does what is due: a checkpoint, compaction, hibernation.
+pub(crate) fn make_room(engine: &Arc<EngineInner>) -> crate::Result<()> {
+    if engine.pressure.over_soft() {
+        let enough_log = engine.pressure.unpacked_bytes() >= engine.options.checkpoint_bytes / 8;
+        if enough_log || engine.pressure.over_hard() {
+            checkpoint::checkpoint(engine)?;
+        }
+        if engine.pressure.over_resident() {
+            hibernate_idle(engine);
+        }
+        if engine.pressure.over_resident() && engine.pressure.unpacked_bytes() > 0 {
+            checkpoint::checkpoint(engine)?;
+            hibernate_idle(engine);
+        }
+    }
+    engine.pressure.relieve(engine.pressure.unpacked_bytes() == 0);
+    while checkpoint::compact(engine, false)? {}
+    engine.catalog.merge(false)?;
+    Ok(())
+}
+
+/// Takes memory from the objects that were used least recently, as far as packs cover them.
+pub(crate) fn hibernate_idle(engine: &EngineInner) {
+    let target = engine.options.memory_bytes / 8 * RESIDENT_TARGET_EIGHTHS;
+    let now = engine.tick();
+    // First what nobody has used since the last time, then whatever can go.
+    for only_old in [true, false] {
+        for shard in 0..engine.table().shard_count() {
+            if engine.pressure.resident_bytes() <= target {
+                engine.next_tick();
+                return;
+            }
+            let line = engine.line();
+            let cells = engine.table().shard_cells(shard);
+            for cell in &cells {
+                if cell.last_lsn() <= line && !(only_old && cell.touched() == now) {
+                    drop_resident(engine, cell);
+                }
+            }
+            engine.table().remove_unused(&cells, line);
+        }
+    }
+    engine.next_tick();
+}
+
+fn drop_resident(engine: &EngineInner, cell: &Cell) {
+    let resident: Option<Box<Resident>> = cell.turns.with_idle(Option::take).flatten();
+    if let Some(resident) = resident {
+        engine.pressure.charged(resident.charged, 0);
+        engine.counters.hibernations.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,474 @@
+//! The engine: one open data directory, one log, one epoch.
+
+pub(crate) mod counters;
+pub(crate) mod identity;
+pub(crate) mod listing;
+pub(crate) mod maintenance;
+pub(crate) mod open;
+pub(crate) mod pressure;
+pub(crate) mod stats;
+pub(crate) mod system;
+pub(crate) mod totals;
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    task::{Context, Poll},
+};
+
+use lineal_snapshot::BlockCache;
+use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey};
+
+use self::{counters::Counters, maintenance::Signal, pressure::Pressure, totals::Totals};
+pub use self::{listing::Objects, stats::Stats};
+use crate::{
+    Error, Gated, Namespace, Object, Options, Result, Tx,
+    catalog::Catalog,
+    checkpoint::{self, Checkpointed},
+    gate::{inside::Inside, output::Output},
+    namespace::{NamespaceInner, Quotas},
+    object::{
+        cell::Cell,
+        id,
+        resident::Resident,
+        table::{KeyHash, Table},
+    },
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        thread::JoinHandle,
+    },
+    transaction::commit,
+};
+
+/// An open data directory. Cheap to clone; all clones are the same engine.
+///
+/// ```
+/// # fn main() -> lineal::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let engine = lineal::Engine::open(dir.path())?;
+/// let rooms = engine.namespace("rooms")?;
+/// rooms.object("lobby")?.transact(|tx| tx.put("topic", "hello")).wait()?;
+/// engine.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<EngineInner>,
+}
+
+pub(crate) struct EngineInner {
+    pub(crate) options: Options,
+    dir: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+    pub(crate) identity: EngineId,
+    read_only: bool,
+    closed: AtomicBool,
+    pub(crate) log: Log,
+    pub(crate) output: Arc<Output>,
+    pub(crate) catalog: Catalog,
+    pub(crate) cache: Arc<BlockCache>,
+    table: Table,
+    /// The engine's own namespace, number 0.
+    pub(crate) system: Arc<NamespaceInner>,
+    namespaces: Mutex<HashMap<String, Arc<NamespaceInner>>>,
+    /// Where the newest commit stands of objects that replay found in the log, until a checkpoint has packed them.
+    recovered: RwLock<HashMap<ObjectKey, Lsn, KeyHash>>,
+    /// The newest checkpoint's line. Written under `checkpointing`.
+    line: AtomicU64,
+    pub(crate) checkpointing: Mutex<CheckpointState>,
+    pub(crate) pressure: Pressure,
+    pub(crate) counters: Counters,
+    tick: AtomicU32,
+    signal: Arc<Signal>,
+    maintenance: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What one checkpoint hands to the next.
+pub(crate) struct CheckpointState {
+    /// The line of the checkpoint before the newest: the log after it is kept.
+    pub(crate) previous_line: Lsn,
+    /// Objects and bytes by namespace, as of the newest line.
+    pub(crate) totals: Totals,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens a data directory with the default [`Options`], creating it if it is missing.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Engine> {
+        Options::new().open(dir)
+    }
+
+    /// Opens a data directory for reading; no byte of it changes.
+    ///
+    /// # Errors
+    /// As [`Options::open_read_only`].
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Engine> {
+        Options::new().open_read_only(dir)
+    }
+
+    /// The namespace called `name`, made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::TooLarge`]; [`Error::NotFound`] if it is missing and the engine is
+    /// read-only; [`Error::InsideTurn`].
+    pub fn namespace(&self, name: &str) -> Result<Namespace> {
+        id::check_name(name)?;
+        self.inner.check_open()?;
+        let mut open = self.inner.namespaces.lock();
+        if let Some(inner) = open.get(name) {
+            return Ok(Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) });
+        }
+        let (id, quotas) = match system::find_namespace(&self.inner, name)? {
+            Some(found) => found,
+            None if self.inner.read_only => {
+                return Err(Error::NotFound { what: format!("namespace {name:?}") });
+            }
+            None => system::create_namespace(&self.inner, name)?,
+        };
+        Ok(self.register(&mut open, name, id, quotas))
+    }
+
+    /// The namespace called `name`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; else as [`namespace`](Engine::namespace).
+    pub fn existing_namespace(&self, name: &str) -> Result<Namespace> {
+        id::check_name(name)?;
+        self.inner.check_open()?;
+        let mut open = self.inner.namespaces.lock();
+        if let Some(inner) = open.get(name) {
+            return Ok(Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) });
+        }
+        let (id, quotas) = system::find_namespace(&self.inner, name)?
+            .ok_or_else(|| Error::NotFound { what: format!("namespace {name:?}") })?;
+        Ok(self.register(&mut open, name, id, quotas))
+    }
+
+    fn register(
+        &self,
+        open: &mut HashMap<String, Arc<NamespaceInner>>,
+        name: &str,
+        id: NamespaceId,
+        quotas: Quotas,
+    ) -> Namespace {
+        let usage = self.inner.usage_at_open(id);
+        let inner = Arc::new(NamespaceInner::new(id, name, quotas, usage));
+        open.insert(name.to_owned(), Arc::clone(&inner));
+        Namespace { engine: Arc::clone(&self.inner), inner }
+    }
+
+    /// All namespaces, by name.
+    ///
+    /// # Errors
+    /// As [`namespace`](Engine::namespace).
+    pub fn namespaces(&self) -> Result<Vec<Namespace>> {
+        self.inner.check_open()?;
+        let found = system::namespaces(&self.inner)?;
+        let mut open = self.inner.namespaces.lock();
+        Ok(found
+            .into_iter()
+            .map(|(name, id, quotas)| match open.get(&name) {
+                Some(inner) => Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) },
+                None => self.register(&mut open, &name, id, quotas),
+            })
+            .collect())
+    }
+
+    /// Runs `f` as one transaction over several objects of this engine: all of it commits or nothing.
+    ///
+    /// Turns are taken in the order of the objects' keys, so that two such transactions never wait for each
+    /// other. The commits of one transaction are never torn apart, by a crash, a restore or a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Object::transact`]; [`Error::Invalid`] if an object is named twice; [`Error::OtherEngine`].
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let accounts = engine.namespace("accounts")?;
+    /// let (ann, bob) = (accounts.object("ann")?, accounts.object("bob")?);
+    /// engine.transact_many([&ann, &bob], |[ann, bob]| {
+    ///     ann.put("balance", "90")?;
+    ///     bob.put("balance", "110")
+    /// }).wait()
+    /// # }
+    /// ```
+    pub fn transact_many<T, const N: usize>(
+        &self,
+        objects: [&Object; N],
+        f: impl FnOnce([&mut Tx<'_>; N]) -> Result<T>,
+    ) -> Gated<T> {
+        self.transact_all(&objects, |txs| {
+            let each: Vec<&mut Tx<'_>> = txs.iter_mut().collect();
+            let each: [&mut Tx<'_>; N] = each.try_into().expect("there is one transaction for each object");
+            f(each)
+        })
+    }
+
+    /// As [`transact_many`](Engine::transact_many), for a number of objects that is not known when compiling.
+    ///
+    /// # Errors
+    /// As [`transact_many`](Engine::transact_many).
+    pub fn transact_all<T>(
+        &self,
+        objects: &[&Object],
+        f: impl FnOnce(&mut [Tx<'_>]) -> Result<T>,
+    ) -> Gated<T> {
+        commit::transact_many(&self.inner, objects, f)
+    }
+
+    /// Makes everything durable that was committed before the call.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::InsideTurn`], [`Error::Closed`].
+    pub fn sync(&self) -> Result<()> {
+        self.inner.check_open()?;
+        Inside::refuse(self.inner.output.tag)?;
+        self.inner.log.sync()?;
+        Ok(())
+    }
+
+    /// Packs everything that is durable and not packed yet, and lets the log reuse its space. Runs by itself
+    /// when needed.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Poisoned`], [`Error::Damaged`], [`Error::ReadOnly`], [`Error::InsideTurn`].
+    pub fn checkpoint(&self) -> Result<Checkpointed> {
+        self.inner.check_writable()?;
+        Inside::refuse(self.inner.output.tag)?;
+        checkpoint::checkpoint(&self.inner)
+    }
+
+    /// Merges packs until few are left, as the background does when there are many.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Engine::checkpoint).
+    pub fn compact(&self) -> Result<()> {
+        self.inner.check_writable()?;
+        Inside::refuse(self.inner.output.tag)?;
+        while checkpoint::compact(&self.inner, true)? {}
+        Ok(())
+    }
+
+    /// Counters and sizes, now.
+    pub fn stats(&self) -> Stats {
+        stats::collect(&self.inner)
+    }
+
+    /// Checks every file, checksum and chain, with `progress` called with the objects checked so far.
+    ///
+    /// # Errors
+    /// The first damage found, with file, offset and object.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64)) -> Result<stats::VerifyReport> {
+        stats::verify(self, progress)
+    }
+
+    /// Closes the engine: everything is durable, packed and checked when it returns, the log is given back, and
+    /// the directory can be opened again. Handles that are left fail with [`Error::Closed`].
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Engine::checkpoint). The directory is released also then; nothing acknowledged is lost.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// The engine's identity, made with its directory.
+    pub fn id(&self) -> EngineId {
+        self.inner.identity
+    }
+}
+
+impl EngineInner {
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The cell of an object.
+    pub(crate) fn cell(&self, key: ObjectKey) -> Arc<Cell> {
+        self.table.get(key, || self.recovered.read().get(&key).copied().unwrap_or_default())
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Keys in the namespace with commits after the line, sorted.
+    pub(crate) fn unpacked_keys(&self, namespace: NamespaceId) -> Vec<ObjectKey> {
+        let mut keys = self.table.unpacked_keys(namespace, self.line());
+        keys.extend(self.recovered.read().keys().filter(|key| key.namespace == namespace));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    pub(crate) fn line(&self) -> Lsn {
+        Lsn(self.line.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_line(&self, line: Lsn) {
+        self.line.store(line.0, Ordering::Release);
+        // All of these were in the log when the engine was opened, and the first line after that is behind them.
+        self.recovered.write().clear();
+    }
+
+    /// Objects that exist and their bytes, over all namespaces.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        let open = self.namespaces.lock();
+        let (mut objects, mut bytes) = self.counters.totals_at_open().sum_without(|id| {
+            id == self.system.id || open.values().any(|namespace| namespace.id == id)
+        });
+        for namespace in open.values() {
+            let (more_objects, more_bytes) = namespace.used();
+            objects += more_objects;
+            bytes += more_bytes;
+        }
+        (u64::try_from(objects).unwrap_or(0), u64::try_from(bytes).unwrap_or(0))
+    }
+
+    fn usage_at_open(&self, namespace: NamespaceId) -> (i64, i64) {
+        self.counters.totals_at_open().of(namespace)
+    }
+
+    pub(crate) fn forget_namespace(&self, id: NamespaceId) {
+        self.namespaces.lock().retain(|_, inner| inner.id != id);
+        self.checkpointing.lock().totals.remove(id);
+    }
+
+    pub(crate) fn draw_salt(&self) -> [u8; 16] {
+        let mut salt = [0; 16];
+        salt[..8].copy_from_slice(&(self.options.random)().to_le_bytes());
+        salt[8..].copy_from_slice(&(self.options.random)().to_le_bytes());
+        salt
+    }
+
+    /// Lets a caller in that is about to take a turn, or makes it wait while memory or log are over their
+    /// hard limits.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<()> {
+        self.check_open()?;
+        if !self.pressure.is_shut() {
+            return Ok(());
+        }
+        self.make_room_soon();
+        self.pressure.wait(self.options.wait_max)
+    }
+
+    /// As `admit`, without blocking the thread.
+    pub(crate) fn poll_admit(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.pressure.is_shut() {
+            return Poll::Ready(());
+        }
+        self.make_room_soon();
+        self.pressure.poll_wait(cx)
+    }
+
+    fn make_room_soon(self: &Arc<Self>) {
+        if self.options.background {
+            self.signal.raise();
+        } else {
+            // What fails here fails again, with its reason, where the caller's own commit needs the room.
+            if maintenance::make_room(self).is_err() {
+                self.pressure.relieve(true);
+            }
+        }
+    }
+
+    /// Counts a commit that was appended to the log.
+    pub(crate) fn appended(&self, bytes: u64, commits: u64) {
+        self.counters.committed(commits);
+        if self.pressure.appended(bytes) {
+            self.signal.raise();
+        }
+    }
+
+    /// Charges the memory budget for what an object grew or shrank by.
+    pub(crate) fn charge(&self, resident: &mut Resident) {
+        let now = resident.memory_bytes();
+        if now != resident.charged {
+            if self.pressure.charged(resident.charged, now) {
+                self.signal.raise();
+            }
+            resident.charged = now;
+        }
+    }
+
+    pub(crate) fn tick(&self) -> u32 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn next_tick(&self) {
+        self.tick.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Drops an object's memory once its newest commit is durable.
+    pub(crate) fn hibernate(&self, cell: &Cell) -> Result<()> {
+        self.check_open()?;
+        self.log.wait(cell.last_lsn())?;
+        let deadline = std::time::Instant::now() + self.options.wait_max;
+        let resident = cell
+            .turns
+            .acquire(Some(deadline))
+            .map_err(|error| crate::object::turns::turn_error(error, self))?;
+        let resident = if self.log.durable() >= cell.last_lsn() {
+            resident.inspect(|resident| {
+                self.pressure.charged(resident.charged, 0);
+            });
+            None
+        } else {
+            resident
+        };
+        cell.turns.release(resident);
+        Ok(())
+    }
+
+    fn close(self: &Arc<Self>) -> Result<()> {
+        Inside::refuse(self.output.tag)?;
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let packed = if self.read_only { Ok(()) } else { checkpoint::last(self) };
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.signal.stop();
+        self.pressure.relieve(true);
+        let thread = self.maintenance.lock().take();
+        if let Some(thread) = thread {
+            // A maintenance thread that panicked has said so already; what is durable stays durable.
+            let _ = thread.join();
+        }
+        let closed = self.log.close().map_err(Error::from);
+        *self.lock.lock() = None;
+        packed.and(closed)
+    }
+}
+
+impl Drop for EngineInner {
+    fn drop(&mut self) {
+        self.signal.stop();
+    }
+}

@@ -1,0 +1,252 @@
+//! Opening a data directory: lock, identity, packs, log, replay, serve.
+
+use std::{collections::HashMap, io, path::Path};
+
+use lineal_snapshot::BlockCache;
+use lineal_wal::{
+    Disk, DiskLock, EngineId, Log, LogError, LogOptions, Lsn, NamespaceId, ObjectKey, Record, Recovery, Seq,
+};
+
+use super::{
+    CheckpointState, Engine, EngineInner,
+    counters::Counters,
+    identity,
+    maintenance::{self, Signal},
+    pressure::{Limits, Pressure},
+    system,
+    totals::Totals,
+};
+use crate::{
+    Error, Options, Result,
+    catalog::{Catalog, CatalogOptions, Opened},
+    gate::{inside::EngineTag, output::Output},
+    namespace::{NamespaceInner, Quotas},
+    object::table::{KeyHash, Table},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64},
+    },
+    transaction::{body::BODY_DELTA_BYTES_MAX, ops::{get_varint, unzigzag}},
+};
+
+const LOCK_FILE: &str = "LOCK";
+
+impl Engine {
+    pub(crate) fn open_with(options: Options, dir: &Path, read_only: bool) -> Result<Engine> {
+        if options.salvage && !read_only {
+            return Err(Error::Invalid { reason: "salvage opens for reading only: use open_read_only".into() });
+        }
+        let span = tracing::info_span!("open", dir = %dir.display(), read_only);
+        let _entered = span.enter();
+        let started = std::time::Instant::now();
+
+        let disk = options.disk_for(dir);
+        check_directory(&options, &*disk, dir, read_only)?;
+        let lock = take_lock(&*disk, dir, read_only)?;
+        let engine_id = read_identity(&options, &*disk, dir, read_only)?;
+        let cache = BlockCache::new(options.cache_bytes);
+        let packs = open_packs(&options, &disk, &cache, engine_id, read_only)?;
+        let (line, totals) = newest_line(&packs)?;
+        let mut replay = Replay::new(totals.clone());
+        let log = open_log(&options, &disk, engine_id, line, read_only, &mut replay)?;
+        let engine = assemble(options, dir, disk, lock, engine_id, read_only, cache, packs, log, line, totals, replay);
+        engine.forget_dropped()?;
+        engine.start_maintenance();
+        tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, %line, "open");
+        Ok(Engine { inner: engine })
+    }
+}
+
+/// Refuses what is no data directory, before anything is created.
+fn check_directory(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bool) -> Result<()> {
+    let refuse = |reason: &str| Error::InvalidDirectory { path: dir.to_path_buf(), reason: reason.to_owned() };
+    if options.disk.is_none() && dir.exists() && !dir.is_dir() {
+        return Err(refuse("it is a file"));
+    }
+    match disk.list("") {
+        Ok(names) if names.iter().any(|name| name == identity::FILE) => Ok(()),
+        Ok(names) if names.iter().all(|name| name == LOCK_FILE || name == identity::FILE_NEW) => {
+            if read_only {
+                return Err(refuse("it is empty"));
+            }
+            Ok(())
+        }
+        Ok(_) => Err(refuse("it holds other files and no LINEAL file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if read_only {
+                return Err(Error::NotFound { what: format!("data directory {}", dir.display()) });
+            }
+            disk.create_dir("").map_err(|error| refuse(&format!("it cannot be created: {error}")))
+        }
+        Err(error) => Err(refuse(&format!("it cannot be listed: {error}"))),
+    }
+}
+
+fn take_lock(disk: &dyn Disk, dir: &Path, read_only: bool) -> Result<Box<dyn DiskLock>> {
+    disk.lock(LOCK_FILE, !read_only).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Locked { path: dir.to_path_buf() },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::InvalidDirectory {
+            path: dir.to_path_buf(),
+            reason: format!("it cannot be written ({error}): open it for reading only"),
+        },
+        _ => Error::io("locking", LOCK_FILE, error),
+    })
+}
+
+fn read_identity(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bool) -> Result<EngineId> {
+    match identity::read(disk)? {
+        Some(id) => Ok(id),
+        None if read_only => {
+            Err(Error::InvalidDirectory { path: dir.to_path_buf(), reason: "it is empty".into() })
+        }
+        None => identity::create(disk, &options.random),
+    }
+}
+
+fn open_packs(
+    options: &Options,
+    disk: &Arc<dyn Disk>,
+    cache: &Arc<BlockCache>,
+    engine: EngineId,
+    read_only: bool,
+) -> Result<Opened> {
+    let catalog_options =
+        CatalogOptions { read_only, redb_cache_bytes: options.catalog_cache_bytes };
+    Ok(Catalog::open(Arc::clone(disk), Arc::clone(cache), engine, catalog_options)?)
+}
+
+fn newest_line(packs: &Opened) -> Result<(Lsn, Totals)> {
+    let Some(newest) = &packs.newest else {
+        return Ok((Lsn(0), Totals::default()));
+    };
+    let totals = Totals::decode(&newest.meta).ok_or_else(|| Error::Damaged {
+        file: newest.number.path(),
+        offset: 0,
+        object: None,
+        reason: "the totals in its footer are not readable although their checksum is right".into(),
+    })?;
+    Ok((newest.line, totals))
+}
+
+fn open_log(
+    options: &Options,
+    disk: &Arc<dyn Disk>,
+    engine: EngineId,
+    line: Lsn,
+    read_only: bool,
+    replay: &mut Replay,
+) -> Result<Log> {
+    let log_options = LogOptions {
+        segment_bytes_min: options.segment_bytes_min,
+        segment_bytes_max: options.segment_bytes_max,
+        threads: options.background,
+        reserve_bytes: options.reserve_bytes,
+        ..LogOptions::new(engine, Arc::clone(&options.random))
+    };
+    let mode = if options.salvage { Recovery::Salvage } else { Recovery::Strict };
+    let recovered =
+        Log::recover(Arc::clone(disk), &log_options, line, mode, &mut |record, _| replay.record(record))?;
+    if read_only {
+        return Ok(Log::start_read_only(Arc::clone(disk), recovered));
+    }
+    Ok(Log::start(Arc::clone(disk), log_options, recovered)?)
+}
+
+/// What replay learns from the log beyond the newest line. It applies nothing: an object is read when it is used.
+struct Replay {
+    objects: HashMap<ObjectKey, (Seq, Lsn), KeyHash>,
+    totals: Totals,
+    bytes: u64,
+    commits: u64,
+}
+
+impl Replay {
+    fn new(totals: Totals) -> Replay {
+        Replay { objects: HashMap::default(), totals, bytes: 0, commits: 0 }
+    }
+
+    fn record(&mut self, record: &Record<'_>) -> std::result::Result<(), LogError> {
+        for part in record.parts() {
+            self.commits += 1;
+            self.bytes += part.body.len() as u64 + BODY_DELTA_BYTES_MAX;
+            let mut body = part.body;
+            let delta = get_varint(&mut body).map(unzigzag);
+            let before = self.objects.insert(part.object, (part.seq, record.lsn));
+            let follows = before.is_none_or(|(seq, lsn)| part.seq.0 == seq.0 + 1 && part.prev_lsn == lsn);
+            let (Some(delta), true) = (delta, follows) else {
+                let (seq, id) = (part.seq, part.object.id);
+                return Err(LogError::stopped(format!("commit {seq} of object {id} does not follow the one before")));
+            };
+            self.totals.add_commit(part.object.namespace, part.flags, delta);
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the pieces of an engine meet once, here")]
+fn assemble(
+    options: Options,
+    dir: &Path,
+    disk: Arc<dyn Disk>,
+    lock: Box<dyn DiskLock>,
+    identity: EngineId,
+    read_only: bool,
+    cache: Arc<BlockCache>,
+    packs: Opened,
+    log: Log,
+    line: Lsn,
+    totals: Totals,
+    replay: Replay,
+) -> Arc<EngineInner> {
+    Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
+        let tag = EngineTag(this.as_ptr().addr());
+        let pressure = Pressure::new(Limits {
+            unpacked_bytes: options.checkpoint_bytes,
+            resident_bytes: options.memory_bytes,
+        });
+        pressure.appended(replay.bytes);
+        let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
+        EngineInner {
+            output: Arc::new(Output { log: log.clone(), tag }),
+            dir: dir.to_path_buf(),
+            disk,
+            lock: Mutex::new(Some(lock)),
+            identity,
+            read_only,
+            closed: AtomicBool::new(false),
+            log,
+            catalog: packs.catalog,
+            cache,
+            table: Table::new(),
+            system: Arc::new(NamespaceInner::new(NamespaceId(0), "(system)", Quotas::default(), (0, 0))),
+            namespaces: Mutex::new(HashMap::new()),
+            recovered: RwLock::new(recovered),
+            line: AtomicU64::new(line.0),
+            // Nothing older is needed: what the last process kept for safety's sake can go with the next checkpoint.
+            checkpointing: Mutex::new(CheckpointState { previous_line: line, totals }),
+            pressure,
+            counters: Counters::new(replay.totals, replay.commits),
+            tick: AtomicU32::new(1),
+            signal: Arc::new(Signal::new()),
+            maintenance: Mutex::new(None),
+            options,
+        }
+    })
+}
+
+impl EngineInner {
+    /// Takes what namespaces held that were dropped out of the totals.
+    fn forget_dropped(self: &Arc<Self>) -> Result<()> {
+        for id in system::dropped(self)? {
+            self.checkpointing.lock().totals.remove(id);
+            self.counters.forget_namespace(id);
+        }
+        Ok(())
+    }
+
+    fn start_maintenance(self: &Arc<Self>) {
+        if self.options.background && !self.read_only {
+            *self.maintenance.lock() = Some(maintenance::start(self));
+        }
+    }
+}

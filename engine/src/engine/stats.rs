@@ -1,0 +1,243 @@
+//! What the engine counts, and the walk that verifies everything.
+
+use std::fmt::Write;
+
+use super::{Engine, EngineInner};
+use crate::{Error, Result, object::Verified, sync::atomic::Ordering};
+
+/// Counters and sizes of an engine at one moment. Counters begin at 0 when the engine is opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Epoch of this opening; each opening for writing has a higher one.
+    pub epoch: u64,
+    /// Newest log position that is durable.
+    pub durable_lsn: u64,
+    /// Newest log position that was handed out.
+    pub appended_lsn: u64,
+    /// Newest log position that packs cover.
+    pub checkpoint_lsn: u64,
+    /// Objects that exist, as of the last commit counted.
+    pub objects: u64,
+    /// Their keys and values, in bytes.
+    pub bytes: u64,
+    /// Commits since opening; one transaction over three objects counts three.
+    pub commits: u64,
+    /// Commits that replay found in the log when the engine was opened.
+    pub replayed_commits: u64,
+    /// fsyncs of the log.
+    pub fsyncs: u64,
+    /// Groups written to the log.
+    pub groups: u64,
+    /// Bytes written to the log, padding included.
+    pub log_bytes_written: u64,
+    /// Bytes that the log takes on disk.
+    pub log_bytes: u64,
+    /// Log segments on disk.
+    pub log_segments: u64,
+    /// Live packs.
+    pub packs: u64,
+    /// Bytes that live packs take on disk.
+    pub pack_bytes: u64,
+    /// Bytes written to packs since opening.
+    pub pack_bytes_written: u64,
+    /// Live packs that are searched through their own indexes.
+    pub unmerged_packs: u64,
+    /// Rows in the catalog.
+    pub catalog_rows: u64,
+    /// Bytes that the catalog takes on disk.
+    pub catalog_bytes: u64,
+    /// Memory of resident objects, in bytes.
+    pub resident_bytes: u64,
+    /// Objects with a place in memory.
+    pub cells: u64,
+    /// Bytes of commits that no pack holds yet.
+    pub unpacked_bytes: u64,
+    /// Objects that were read into memory.
+    pub wakes: u64,
+    /// Objects whose memory was taken back.
+    pub hibernations: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Merges of packs.
+    pub compactions: u64,
+    /// Failed rounds of background work; each is tried again.
+    pub maintenance_failures: u64,
+    /// Blocks and leaves found in the cache.
+    pub cache_hits: u64,
+    /// Blocks and leaves read from disk.
+    pub cache_misses: u64,
+    /// Memory of the block cache, in bytes.
+    pub cache_bytes: u64,
+    /// Whether the log has failed, so that the engine must be opened again.
+    pub poisoned: bool,
+}
+
+/// What a verification of the whole engine checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Packs read from end to end.
+    pub packs: u64,
+    /// Bytes of packs read.
+    pub pack_bytes: u64,
+    /// Rows of the catalog compared with the packs' own indexes.
+    pub catalog_rows: u64,
+    /// Log positions whose records were read.
+    pub log_records: u64,
+    /// Objects whose chain was walked.
+    pub objects: u64,
+    /// Commits whose hash was computed again.
+    pub commits: u64,
+    /// Leaves and deltas read.
+    pub leaves: u64,
+}
+
+pub(crate) fn collect(engine: &EngineInner) -> Stats {
+    let log = engine.log.stats();
+    let catalog = engine.catalog.stats();
+    let cache = engine.cache.stats();
+    let counters = &engine.counters;
+    let load = |counter: &crate::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let (objects, bytes) = engine.usage();
+    Stats {
+        epoch: engine.log.epoch().0,
+        durable_lsn: log.durable.0,
+        appended_lsn: log.appended.0,
+        checkpoint_lsn: engine.line().0,
+        objects,
+        bytes,
+        commits: counters.commits(),
+        replayed_commits: counters.replayed,
+        fsyncs: log.fsyncs,
+        groups: log.groups,
+        log_bytes_written: log.bytes_written,
+        log_bytes: log.log_bytes,
+        log_segments: log.segments,
+        packs: catalog.packs,
+        pack_bytes: catalog.pack_bytes,
+        pack_bytes_written: load(&counters.pack_bytes),
+        unmerged_packs: catalog.unmerged,
+        catalog_rows: catalog.rows,
+        catalog_bytes: catalog.table_bytes,
+        resident_bytes: engine.pressure.resident_bytes(),
+        cells: engine.table().len() as u64,
+        unpacked_bytes: engine.pressure.unpacked_bytes(),
+        wakes: counters.wakes(),
+        hibernations: load(&counters.hibernations),
+        checkpoints: load(&counters.checkpoints),
+        compactions: load(&counters.compactions),
+        maintenance_failures: load(&counters.maintenance_failures),
+        cache_hits: cache.hits,
+        cache_misses: cache.misses,
+        cache_bytes: cache.bytes,
+        poisoned: engine.log.poisoned().is_some(),
+    }
+}
+
+impl Stats {
+    /// Names and values, in a fixed order.
+    pub fn fields(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("epoch", self.epoch),
+            ("durable_lsn", self.durable_lsn),
+            ("appended_lsn", self.appended_lsn),
+            ("checkpoint_lsn", self.checkpoint_lsn),
+            ("objects", self.objects),
+            ("bytes", self.bytes),
+            ("commits", self.commits),
+            ("replayed_commits", self.replayed_commits),
+            ("fsyncs", self.fsyncs),
+            ("groups", self.groups),
+            ("log_bytes_written", self.log_bytes_written),
+            ("log_bytes", self.log_bytes),
+            ("log_segments", self.log_segments),
+            ("packs", self.packs),
+            ("pack_bytes", self.pack_bytes),
+            ("pack_bytes_written", self.pack_bytes_written),
+            ("unmerged_packs", self.unmerged_packs),
+            ("catalog_rows", self.catalog_rows),
+            ("catalog_bytes", self.catalog_bytes),
+            ("resident_bytes", self.resident_bytes),
+            ("cells", self.cells),
+            ("unpacked_bytes", self.unpacked_bytes),
+            ("wakes", self.wakes),
+            ("hibernations", self.hibernations),
+            ("checkpoints", self.checkpoints),
+            ("compactions", self.compactions),
+            ("maintenance_failures", self.maintenance_failures),
+            ("cache_hits", self.cache_hits),
+            ("cache_misses", self.cache_misses),
+            ("cache_bytes", self.cache_bytes),
+            ("poisoned", u64::from(self.poisoned)),
+        ]
+    }
+
+    /// The same in the text format that Prometheus scrapes.
+    pub fn prometheus(&self) -> String {
+        const COUNTERS: [&str; 11] = [
+            "commits",
+            "fsyncs",
+            "groups",
+            "log_bytes_written",
+            "pack_bytes_written",
+            "wakes",
+            "hibernations",
+            "checkpoints",
+            "compactions",
+            "maintenance_failures",
+            "cache_hits",
+        ];
+        let mut text = String::new();
+        for (name, value) in self.fields() {
+            let counts = COUNTERS.contains(&name) || name == "cache_misses";
+            let (kind, suffix) = if counts { ("counter", "_total") } else { ("gauge", "") };
+            let _ = writeln!(text, "# TYPE lineal_{name}{suffix} {kind}\nlineal_{name}{suffix} {value}");
+        }
+        text
+    }
+}
+
+/// Checks every pack, the catalog, the log and every object.
+pub(crate) fn verify(engine: &Engine, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport> {
+    let inner = &engine.inner;
+    inner.check_open()?;
+    let mut report = VerifyReport::default();
+    for pack in inner.catalog.live() {
+        pack.verify(&mut |_| ())?;
+        report.packs += 1;
+        report.pack_bytes += pack.footer().file_bytes;
+    }
+    report.catalog_rows = inner.catalog.verify(&mut |_| ())?.rows;
+    inner.log.scan(inner.line(), inner.log.durable(), &mut |_, _| {
+        report.log_records += 1;
+        Ok(())
+    })?;
+    let mut count = |verified: Verified, report: &mut VerifyReport| {
+        report.objects += 1;
+        report.commits += verified.commits;
+        report.leaves += verified.leaves;
+        progress(report.objects);
+    };
+    for namespace in engine.namespaces()? {
+        for key in all_keys(inner, namespace.id())? {
+            match namespace.at(key.id).verify() {
+                Ok(verified) => count(verified, &mut report),
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// Keys of all objects that packs or the log know, also of those that were deleted.
+fn all_keys(engine: &EngineInner, namespace: lineal_wal::NamespaceId) -> Result<Vec<lineal_wal::ObjectKey>> {
+    let mut keys = engine.unpacked_keys(namespace);
+    for located in engine.catalog.snapshot().heads(namespace, None)? {
+        keys.push(located?.key.object);
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}

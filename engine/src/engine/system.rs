@@ -1,0 +1,161 @@
+//! The system object: namespaces and their settings are commits of an object like any other.
+//!
+//! ```text
+//! Keys of the system space of object (namespace 0, id 0), little-endian values:
+//!   "next"       u32: the number that the next namespace gets; numbers are never used again
+//!   "ns/" name   u32 number, then three u64 limits (u64::MAX: none): namespace bytes, objects, object bytes
+//!   "gone/" u32  the number (big-endian) of a dropped namespace whose parts compaction may drop
+//! ```
+
+use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
+
+use super::EngineInner;
+use crate::{
+    Error, Gated, Result, Tx, View,
+    namespace::{NamespaceInner, Quotas},
+    gate::inside::Inside,
+    object::turns::{Held, Turn},
+    sync::Arc,
+    transaction::commit,
+};
+
+/// The system object's key.
+pub(crate) const KEY: ObjectKey = ObjectKey { namespace: NamespaceId(0), id: ObjectId([0; 16]) };
+
+const NEXT: &[u8] = b"next";
+const NAMED: &[u8] = b"ns/";
+const GONE: &[u8] = b"gone/";
+const ROW_BYTES: usize = 28;
+
+// Neither waits for room in memory or log: the checkpoint, which makes room, reads this object itself.
+
+fn write<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
+    in_turn(engine, |held| commit::transact_system(held, f))
+}
+
+fn read<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
+    in_turn(engine, |held| commit::read_system(held, f))
+}
+
+fn in_turn<T>(engine: &Arc<EngineInner>, f: impl FnOnce(Held<'_>) -> Gated<T>) -> Gated<T> {
+    let cell = engine.cell(KEY);
+    let run = || {
+        let _inside = Inside::enter(engine.output.tag)?;
+        Ok(Turn::take_within(engine, &engine.system, &cell)?.run(f))
+    };
+    run().unwrap_or_else(|error| Gated::open(Err(error)))
+}
+
+fn named(name: &str) -> Vec<u8> {
+    [NAMED, name.as_bytes()].concat()
+}
+
+/// The namespace called `name`, if it is there.
+pub(crate) fn find_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<Option<(NamespaceId, Quotas)>> {
+    let row = read(engine, |view| view.get(named(name))).unconfirmed()?;
+    row.map(|row| decode(&row)).transpose()
+}
+
+/// The namespace called `name`, made if it is missing. What follows in the log depends on it, so that nobody
+/// need wait for it.
+pub(crate) fn create_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<(NamespaceId, Quotas)> {
+    write(engine, |tx| {
+        if let Some(row) = tx.get(named(name))? {
+            return decode(&row);
+        }
+        let id = match tx.get(NEXT)? {
+            None => 1,
+            Some(next) => <[u8; 4]>::try_from(&next[..]).map(u32::from_le_bytes).map_err(|_| bad_row())?,
+        };
+        tx.put(NEXT, (id + 1).to_le_bytes())?;
+        tx.put(named(name), encode(NamespaceId(id), Quotas::default()))?;
+        tx.cause(format!("namespace {name:?} created"))?;
+        Ok((NamespaceId(id), Quotas::default()))
+    })
+    .unconfirmed()
+}
+
+/// Writes the namespace's settings.
+pub(crate) fn write_namespace(
+    engine: &Arc<EngineInner>,
+    name: &str,
+    id: NamespaceId,
+    quotas: Quotas,
+) -> Gated<()> {
+    write(engine, |tx| {
+        tx.cause(format!("quotas of namespace {name:?} set"))?;
+        tx.put(named(name), encode(id, quotas))
+    })
+}
+
+/// Drops the namespace. Durable when it returns.
+pub(crate) fn drop_namespace(engine: &Arc<EngineInner>, namespace: &NamespaceInner) -> Result<()> {
+    let dropped = write(engine, |tx| {
+        tx.delete(named(&namespace.name))?;
+        tx.put([GONE, &namespace.id.0.to_be_bytes()[..]].concat(), [])?;
+        tx.cause(format!("namespace {:?} dropped", namespace.name))
+    });
+    // No new commit from here on; what others have in their turns comes to nothing when the parts are dropped.
+    namespace.set_dropped();
+    engine.forget_namespace(namespace.id);
+    dropped.wait()
+}
+
+/// All namespaces, by name.
+pub(crate) fn namespaces(engine: &Arc<EngineInner>) -> Result<Vec<(String, NamespaceId, Quotas)>> {
+    read(engine, |view| {
+        view.prefix(NAMED)
+            .map(|entry| {
+                let (key, value) = entry?;
+                let name = std::str::from_utf8(&key[NAMED.len()..]).map_err(|_| bad_row())?.to_owned();
+                let (id, quotas) = decode(&value)?;
+                Ok((name, id, quotas))
+            })
+            .collect()
+    })
+    .unconfirmed()
+}
+
+/// The numbers of dropped namespaces.
+pub(crate) fn dropped(engine: &Arc<EngineInner>) -> Result<Vec<NamespaceId>> {
+    read(engine, |view| {
+        view.prefix(GONE)
+            .map(|entry| {
+                let (key, _) = entry?;
+                let id = <[u8; 4]>::try_from(&key[GONE.len()..]).map_err(|_| bad_row())?;
+                Ok(NamespaceId(u32::from_be_bytes(id)))
+            })
+            .collect()
+    })
+    .unconfirmed()
+}
+
+fn encode(id: NamespaceId, quotas: Quotas) -> [u8; ROW_BYTES] {
+    let mut row = [0; ROW_BYTES];
+    row[..4].copy_from_slice(&id.0.to_le_bytes());
+    let limits = [quotas.namespace_bytes, quotas.objects, quotas.object_bytes];
+    for (at, limit) in limits.into_iter().enumerate() {
+        row[4 + at * 8..12 + at * 8].copy_from_slice(&limit.unwrap_or(u64::MAX).to_le_bytes());
+    }
+    row
+}
+
+fn decode(row: &[u8]) -> Result<(NamespaceId, Quotas)> {
+    let row: &[u8; ROW_BYTES] = row.try_into().map_err(|_| bad_row())?;
+    let limit = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&row[4 + at * 8..12 + at * 8]);
+        Some(u64::from_le_bytes(bytes)).filter(|limit| *limit != u64::MAX)
+    };
+    let id = NamespaceId(u32::from_le_bytes([row[0], row[1], row[2], row[3]]));
+    Ok((id, Quotas { namespace_bytes: limit(0), objects: limit(1), object_bytes: limit(2) }))
+}
+
+fn bad_row() -> Error {
+    Error::Damaged {
+        file: "the system object".into(),
+        offset: 0,
+        object: None,
+        reason: "a row of a namespace is not readable although its checksum is right".into(),
+    }
+}

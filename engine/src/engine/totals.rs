@@ -1,0 +1,106 @@
+//! How many objects and bytes each namespace has, as of a line: carried by every pack's footer, and brought up to
+//! date by replay.
+//!
+//! ```text
+//! Footer meta, little-endian: layout u8 (1), count u32, then per namespace: id u32, objects i64, bytes i64.
+//! ```
+
+use std::collections::BTreeMap;
+
+use lineal_wal::NamespaceId;
+
+use crate::transaction::body::{BORN, GONE};
+
+const LAYOUT: u8 = 1;
+const ROW_BYTES: usize = 20;
+
+/// Objects that exist and user bytes, by namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals(BTreeMap<NamespaceId, (i64, i64)>);
+
+impl Totals {
+    pub(crate) fn of(&self, namespace: NamespaceId) -> (i64, i64) {
+        self.0.get(&namespace).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn add(&mut self, namespace: NamespaceId, objects: i64, bytes: i64) {
+        let entry = self.0.entry(namespace).or_default();
+        entry.0 += objects;
+        entry.1 += bytes;
+    }
+
+    /// Adds what one commit changed, which its part's flags and its body say.
+    pub(crate) fn add_commit(&mut self, namespace: NamespaceId, flags: u8, delta: i64) {
+        let objects = i64::from(flags & BORN != 0) - i64::from(flags & GONE != 0);
+        self.add(namespace, objects, delta);
+    }
+
+    /// The sum over all namespaces but those that `leave_out` names.
+    pub(crate) fn sum_without(&self, leave_out: impl Fn(NamespaceId) -> bool) -> (i64, i64) {
+        self.0
+            .iter()
+            .filter(|(id, _)| !leave_out(**id))
+            .fold((0, 0), |(objects, bytes), (_, (more, size))| (objects + more, bytes + size))
+    }
+
+    /// Adds what a window changed.
+    pub(crate) fn merge(&mut self, other: &Totals) {
+        for (namespace, (objects, bytes)) in &other.0 {
+            self.add(*namespace, *objects, *bytes);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, namespace: NamespaceId) {
+        self.0.remove(&namespace);
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![LAYOUT];
+        let count = u32::try_from(self.0.len()).expect("namespaces are numbered with 32 bits");
+        out.extend_from_slice(&count.to_le_bytes());
+        for (namespace, (objects, bytes)) in &self.0 {
+            out.extend_from_slice(&namespace.0.to_le_bytes());
+            out.extend_from_slice(&objects.to_le_bytes());
+            out.extend_from_slice(&bytes.to_le_bytes());
+        }
+        out
+    }
+
+    pub(crate) fn decode(meta: &[u8]) -> Option<Totals> {
+        let (&layout, rest) = meta.split_first()?;
+        let (count, rows) = rest.split_first_chunk::<4>()?;
+        let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+        if layout != LAYOUT || rows.len() != count.checked_mul(ROW_BYTES)? {
+            return None;
+        }
+        let mut totals = Totals::default();
+        for row in rows.chunks_exact(ROW_BYTES) {
+            let (id, rest) = row.split_first_chunk::<4>()?;
+            let (objects, bytes) = rest.split_first_chunk::<8>()?;
+            let bytes = bytes.first_chunk::<8>()?;
+            totals.add(
+                NamespaceId(u32::from_le_bytes(*id)),
+                i64::from_le_bytes(*objects),
+                i64::from_le_bytes(*bytes),
+            );
+        }
+        Some(totals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let mut totals = Totals::default();
+        totals.add(NamespaceId(1), 3, 100);
+        totals.add(NamespaceId(9), -1, -5);
+        let bytes = totals.encode();
+        assert_eq!(Totals::decode(&bytes), Some(totals));
+        for length in 0..bytes.len() {
+            assert_eq!(Totals::decode(&bytes[..length]), None);
+        }
+    }
+}

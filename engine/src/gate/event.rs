@@ -1,0 +1,368 @@
+//! Events: async closures that run on an object in turns.
+//!
+//! An event has its object's turn during each poll, and gives it back when it is pending, unless it is inside
+//! [`Cx::block_concurrency`]. So at most one event's code runs at a time, and others run only while it awaits.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use lineal_wal::Lsn;
+
+use super::{
+    inside::Inside,
+    output::Gated,
+    turn::{Waiter, WaiterKind},
+};
+use crate::{
+    Error, Object, Result, Tx, View,
+    object::{
+        resident::Resident,
+        turns::{Held, awake, release, turn_error},
+    },
+    sync::{Arc, Mutex},
+    transaction::commit,
+};
+
+/// What an event can do with its object. Valid inside the event's own future only.
+///
+/// Cheap to clone. Its calls are synchronous, because the event has the turn while its code runs.
+#[derive(Clone)]
+pub struct Cx {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    object: Object,
+    slot: Mutex<Slot>,
+}
+
+/// What the event's polls and its contexts share.
+struct Slot {
+    /// The object's state, while the event's code runs and no call has taken it.
+    resident: Option<Box<Resident>>,
+    /// Whether the event's code runs now.
+    polling: bool,
+    /// How many `block_concurrency` the event is inside of.
+    blocking: u32,
+    /// The newest position that the event made or saw.
+    seen: Lsn,
+    /// The object's generation when the event began.
+    generation: u64,
+}
+
+impl std::fmt::Debug for Cx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cx").field("object", &self.shared.object).finish_non_exhaustive()
+    }
+}
+
+impl Cx {
+    /// The event's object.
+    pub fn object(&self) -> &Object {
+        &self.shared.object
+    }
+
+    /// Runs `f` as one transaction of the event's object; see [`Object::transact`].
+    ///
+    /// # Errors
+    /// As [`Object::transact`]; [`Error::OutsideTurn`] outside of the event; [`Error::Reset`].
+    pub fn transact<T>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
+        self.with(|held| commit::transact(held, f))
+    }
+
+    /// Runs `f` on the event's object as it is; see [`Object::read`].
+    ///
+    /// # Errors
+    /// As [`Cx::transact`].
+    pub fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
+        self.with(|held| commit::read(held, f))
+    }
+
+    /// Looks inside another result of the same engine now; the event's own result is held back until what
+    /// `gated` depends on is durable as well.
+    ///
+    /// # Errors
+    /// The gated error; [`Error::OtherEngine`] for a gate of another engine that is still shut.
+    pub fn absorb<T, E: From<Error>>(&self, gated: Gated<T, E>) -> Result<T, E> {
+        let (result, lsn) = gated.into_engine(&self.shared.object.engine.output)?;
+        self.shared.see(lsn);
+        result
+    }
+
+    /// Keeps everybody else off the object until `future` ends, also while it awaits. Nests.
+    ///
+    /// # Errors
+    /// What `future` returns. If that is an error, or it is dropped before it ends, the object is reset: queued
+    /// events and live contexts get [`Error::Reset`], commits stay.
+    pub async fn block_concurrency<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut guard = Block::begin(&self.shared)?;
+        let engine = &self.shared.object.engine;
+        let mut future = pin!(future);
+        let outcome = poll_fn(|cx| {
+            let _keeps = Inside::keep(engine.output.tag, Arc::as_ptr(&self.shared.object.cell).addr());
+            future.as_mut().poll(cx)
+        })
+        .await;
+        guard.ended_well = outcome.is_ok();
+        outcome
+    }
+
+    fn with<T>(&self, f: impl FnOnce(Held<'_>) -> Gated<T>) -> Gated<T> {
+        let mut borrowed = match Borrowed::take(&self.shared) {
+            Ok(borrowed) => borrowed,
+            Err(error) => return Gated::open(Err(error)),
+        };
+        let object = &self.shared.object;
+        let gated = f(Held {
+            engine: &object.engine,
+            namespace: &object.namespace,
+            cell: &object.cell,
+            resident: borrowed.resident.as_mut().expect("borrowed until it is dropped"),
+        });
+        self.shared.see(gated.lsn());
+        gated
+    }
+}
+
+impl Shared {
+    fn see(&self, lsn: Lsn) {
+        let mut slot = self.slot.lock();
+        slot.seen = slot.seen.max(lsn);
+    }
+
+    fn check_generation(&self, slot: &Slot) -> Result<()> {
+        if slot.generation == self.object.cell.turns.generation() { Ok(()) } else { Err(Error::Reset) }
+    }
+}
+
+/// The object's state on loan to one call; it goes back also when the call panics.
+struct Borrowed<'a> {
+    shared: &'a Shared,
+    resident: Option<Box<Resident>>,
+}
+
+impl<'a> Borrowed<'a> {
+    fn take(shared: &'a Shared) -> Result<Borrowed<'a>> {
+        let mut slot = shared.slot.lock();
+        shared.check_generation(&slot)?;
+        match slot.resident.take() {
+            Some(resident) => Ok(Borrowed { shared, resident: Some(resident) }),
+            None if slot.polling => Err(Error::InsideTurn),
+            None => Err(Error::OutsideTurn),
+        }
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        self.shared.slot.lock().resident = self.resident.take();
+    }
+}
+
+/// One `block_concurrency`, until it ends or is dropped.
+struct Block<'a> {
+    shared: &'a Shared,
+    ended_well: bool,
+}
+
+impl<'a> Block<'a> {
+    fn begin(shared: &'a Shared) -> Result<Block<'a>> {
+        let mut slot = shared.slot.lock();
+        shared.check_generation(&slot)?;
+        if !slot.polling {
+            return Err(Error::OutsideTurn);
+        }
+        slot.blocking += 1;
+        Ok(Block { shared, ended_well: false })
+    }
+}
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        self.shared.slot.lock().blocking -= 1;
+        if !self.ended_well {
+            self.shared.object.cell.turns.reset();
+        }
+    }
+}
+
+/// Runs `f` as an event of the object.
+pub(crate) fn run<'o, T, F, Fut>(object: &'o Object, f: F) -> impl Future<Output = Gated<T>> + use<'o, T, F, Fut>
+where
+    F: FnOnce(Cx) -> Fut + 'o,
+    Fut: Future<Output = Result<T>> + 'o,
+    T: 'o,
+{
+    Event { object: object.clone(), shared: None, code: Code::Start(Some(f)), waiter: Waiter::new(WaiterKind::Event), kept: None }
+}
+
+struct Event<F, Fut> {
+    object: Object,
+    shared: Option<Arc<Shared>>,
+    code: Code<F, Fut>,
+    waiter: Waiter,
+    /// The object's state, while the turn is kept over a `Pending`.
+    kept: Option<Box<Resident>>,
+}
+
+enum Code<F, Fut> {
+    Start(Option<F>),
+    Running(Pin<Box<Fut>>),
+    Done,
+}
+
+// The only part that must not move is boxed.
+impl<F, Fut> Unpin for Event<F, Fut> {}
+
+impl<T, F, Fut> Future for Event<F, Fut>
+where
+    F: FnOnce(Cx) -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    type Output = Gated<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Gated<T>> {
+        let this = self.get_mut();
+        let resident = match ready!(this.poll_turn(cx)) {
+            Ok(resident) => resident,
+            Err(error) => return Poll::Ready(this.end(Err(error))),
+        };
+        let shared = Arc::clone(this.shared.get_or_insert_with(|| Shared::new(&this.object)));
+        let mut turn = EventTurn::begin(&shared, resident);
+        let outcome = this.code.poll(&shared, cx);
+        match outcome {
+            Poll::Pending => {
+                this.kept = turn.pause();
+                Poll::Pending
+            }
+            Poll::Ready(outcome) => {
+                turn.finish();
+                Poll::Ready(this.end(outcome))
+            }
+        }
+    }
+}
+
+impl<F, Fut> Event<F, Fut> {
+    /// Waits for the turn, and for the object's state if it has no memory.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<Resident>>> {
+        if let Some(kept) = self.kept.take() {
+            return Poll::Ready(Ok(kept));
+        }
+        let Object { engine, namespace, cell } = &self.object;
+        if let Err(error) = engine.check_open().and_then(|()| namespace.check()) {
+            return Poll::Ready(Err(error));
+        }
+        if Inside::is_kept(engine.output.tag, Arc::as_ptr(cell).addr()) {
+            return Poll::Ready(Err(Error::InsideTurn));
+        }
+        if !self.waiter.is_queued() {
+            ready!(engine.poll_admit(cx));
+        }
+        // The waiter belongs to the generation of its first poll: after a reset it gets no turn any more.
+        let resident = match ready!(cell.turns.poll_acquire(&mut self.waiter, cx)) {
+            Ok(resident) => resident,
+            Err(error) => return Poll::Ready(Err(turn_error(error, engine))),
+        };
+        Poll::Ready(awake(engine, cell, resident).map(|resident| resident.expect("awake has memory")))
+    }
+
+    /// Drops the event's code and gates its outcome on what it has seen.
+    fn end<T>(&mut self, outcome: Result<T>) -> Gated<T> {
+        self.code = Code::Done;
+        let seen = self.shared.as_ref().map_or(Lsn(0), |shared| shared.slot.lock().seen);
+        Gated::hold(&self.object.engine.output, seen, outcome)
+    }
+}
+
+impl<T, F, Fut> Code<F, Fut>
+where
+    F: FnOnce(Cx) -> Fut,
+    Fut: Future<Output = Result<T>>,
+{
+    fn poll(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        if let Code::Start(f) = self {
+            let f = f.take().expect("an event starts once");
+            *self = Code::Running(Box::pin(f(Cx { shared: Arc::clone(shared) })));
+        }
+        match self {
+            Code::Running(future) => future.as_mut().poll(cx),
+            Code::Start(_) | Code::Done => unreachable!("an event is not polled after it was ready"),
+        }
+    }
+}
+
+impl Shared {
+    fn new(object: &Object) -> Arc<Shared> {
+        let slot = Slot {
+            resident: None,
+            polling: false,
+            blocking: 0,
+            seen: Lsn(0),
+            generation: object.cell.turns.generation(),
+        };
+        Arc::new(Shared { object: object.clone(), slot: Mutex::new(slot) })
+    }
+}
+
+/// One poll of an event's code. Dropped before it is paused or finished, the code panicked.
+struct EventTurn<'a> {
+    shared: &'a Shared,
+    ended: bool,
+    _inside: Inside,
+}
+
+impl<'a> EventTurn<'a> {
+    fn begin(shared: &'a Shared, resident: Box<Resident>) -> EventTurn<'a> {
+        let inside = Inside::enter_nested(shared.object.engine.output.tag);
+        let mut slot = shared.slot.lock();
+        // The event's outcome says something of the object, so it waits for what the object's state waits for.
+        slot.seen = slot.seen.max(resident.last_lsn);
+        slot.resident = Some(resident);
+        slot.polling = true;
+        EventTurn { shared, ended: false, _inside: inside }
+    }
+
+    /// Ends the poll. Returns the object's state if the turn is kept.
+    fn pause(&mut self) -> Option<Box<Resident>> {
+        self.ended = true;
+        let mut slot = self.shared.slot.lock();
+        slot.polling = false;
+        let resident = slot.resident.take();
+        if slot.blocking > 0 {
+            return resident;
+        }
+        drop(slot);
+        release(&self.shared.object.engine, &self.shared.object.cell, resident);
+        None
+    }
+
+    fn finish(&mut self) {
+        if let Some(kept) = self.pause() {
+            release(&self.shared.object.engine, &self.shared.object.cell, Some(kept));
+        }
+    }
+}
+
+impl Drop for EventTurn<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.shared.object.cell.turns.reset();
+            self.finish();
+        }
+    }
+}
+
+impl<F, Fut> Drop for Event<F, Fut> {
+    fn drop(&mut self) {
+        // The code first: a `block_concurrency` in it resets the object before the turn is handed on.
+        self.code = Code::Done;
+        self.object.cell.turns.cancel(&mut self.waiter);
+        if let Some(kept) = self.kept.take() {
+            release(&self.object.engine, &self.object.cell, Some(kept));
+        }
+    }
+}

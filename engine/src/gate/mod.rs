@@ -1,0 +1,6 @@
+//! The two gates of an object: the input gate hands out turns, the output gate holds back what is not durable.
+
+pub(crate) mod event;
+pub(crate) mod inside;
+pub(crate) mod output;
+pub(crate) mod turn;

@@ -1,0 +1,243 @@
+//! Objects: isolated stores, each with its own turns, state and history.
+
+pub(crate) mod cell;
+pub(crate) mod head;
+pub(crate) mod id;
+pub(crate) mod info;
+pub(crate) mod overlay;
+pub(crate) mod resident;
+pub(crate) mod table;
+pub(crate) mod turns;
+pub(crate) mod verify;
+pub(crate) mod wake;
+
+use std::future::Future;
+
+use lineal_wal::{Lsn, ObjectId, ObjectKey};
+
+pub use self::{info::ObjectInfo, verify::Verified};
+use self::{cell::Cell, turns::Turn};
+use crate::{
+    Cx, Error, Gated, Kind, Result, Tx, View,
+    engine::EngineInner,
+    gate::{event, inside::Inside},
+    namespace::NamespaceInner,
+    sync::Arc,
+    transaction::commit,
+};
+
+/// A handle to one object. Making one does no I/O; the object is read when it is first used.
+///
+/// Handles are cheap to clone and may be used from any thread. One transaction or event poll at a time has the
+/// object's turn, in arrival order.
+#[derive(Clone)]
+pub struct Object {
+    pub(crate) engine: Arc<EngineInner>,
+    pub(crate) namespace: Arc<NamespaceInner>,
+    pub(crate) cell: Arc<Cell>,
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Object").field("namespace", &self.namespace.name).field("id", &self.id()).finish()
+    }
+}
+
+impl Object {
+    /// The object's id, unique in its namespace and the same for ever.
+    pub fn id(&self) -> ObjectId {
+        self.cell.key.id
+    }
+
+    /// The object's key: its namespace's number and its id.
+    pub fn key(&self) -> ObjectKey {
+        self.cell.key
+    }
+
+    /// The name this handle was made with, if it was made by name.
+    pub fn name(&self) -> Option<&str> {
+        self.cell.name().map(AsRef::as_ref)
+    }
+
+    /// Runs `f` as one transaction: synchronous, atomic, isolated, in the caller's memory.
+    ///
+    /// When it returns, the commit is seen by every later transaction and is ordered in the log, and not yet
+    /// durable: the returned [`Gated`] opens when it is. A closure that writes nothing makes no commit. `Err`
+    /// or a panic leaves nothing of it.
+    ///
+    /// # Errors
+    /// Inside the gate: what `f` returns; [`Error::InsideTurn`] inside a turn of the same engine;
+    /// [`Error::Busy`]; [`Error::Quota`] and [`Error::TooLarge`]; [`Error::NoSpace`]; [`Error::Poisoned`];
+    /// [`Error::Damaged`] if the object cannot be read.
+    ///
+    /// # Panics
+    /// As `f` does; the object is reset then: queued events fail with [`Error::Reset`], commits stay.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// let visits = lobby.transact(|tx| {
+    ///     let visits = tx.get("visits")?.map_or(0, |v| v[0]) + 1;
+    ///     tx.put("visits", [visits])?;
+    ///     Ok(visits)
+    /// });
+    /// assert_eq!(visits.wait()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn transact<T>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
+        self.try_transact(f)
+    }
+
+    /// As [`transact`](Object::transact), with an error type of the caller's own.
+    ///
+    /// # Errors
+    /// As [`transact`](Object::transact), made into `E`.
+    pub fn try_transact<T, E: From<Error>>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Gated<T, E> {
+        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(|held| commit::transact(held, f)),
+            Err(error) => Gated::open(Err(error.into())),
+        }
+    }
+
+    /// As [`transact`](Object::transact), for async callers: waits for the turn without blocking the thread.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, `f` has not run and nothing has changed.
+    pub fn transact_async<'o, T, F>(&'o self, f: F) -> impl Future<Output = Gated<T>> + use<'o, T, F>
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + 'o,
+        T: 'o,
+    {
+        async move {
+            match Turn::take_async(&self.engine, &self.namespace, &self.cell).await {
+                Ok(taken) => match taken.enter() {
+                    Ok(mut turn) => turn.run(|held| commit::transact(held, f)),
+                    Err(error) => Gated::open(Err(error)),
+                },
+                Err(error) => Gated::open(Err(error)),
+            }
+        }
+    }
+
+    /// Runs `f` on the object as it is now. The result is held back until the newest commit it can have seen
+    /// is durable.
+    ///
+    /// # Errors
+    /// As [`transact`](Object::transact).
+    pub fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
+        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(|held| commit::read(held, f)),
+            Err(error) => Gated::open(Err(error)),
+        }
+    }
+
+    /// Runs an async closure as an event: at most one event's code runs at a time on an object, and others run
+    /// only while it awaits something. See [`Cx`] for what it can do.
+    ///
+    /// The event's result comes gated on the newest commit it made or saw.
+    ///
+    /// # Errors
+    /// Inside the gate: what `f` returns; [`Error::Busy`]; [`Error::Reset`] if the object was reset.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits for its turn it leaves no trace; dropped later, the commits it made stay.
+    pub fn event<'o, T, F>(&'o self, f: F) -> impl Future<Output = Gated<T>> + use<'o, T, F>
+    where
+        F: AsyncFnOnce(Cx) -> Result<T> + 'o,
+        T: 'o,
+    {
+        event::run(self, move |cx| f(cx))
+    }
+
+    /// As [`event`](Object::event), for generic code that has to name `Send`: `f` returns a future.
+    ///
+    /// # Errors
+    /// As [`event`](Object::event).
+    pub fn event_fn<'o, T, F, Fut>(&'o self, f: F) -> impl Future<Output = Gated<T>> + use<'o, T, F, Fut>
+    where
+        F: FnOnce(Cx) -> Fut + 'o,
+        Fut: Future<Output = Result<T>> + 'o,
+        T: 'o,
+    {
+        event::run(self, f)
+    }
+
+    /// What the engine knows of the object, once the newest commit it counts is durable.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it never had a commit, or was purged; else as [`Gated::wait`].
+    pub fn info(&self) -> Result<ObjectInfo> {
+        let info = match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(|held| commit::look(held, |key, resident| ObjectInfo::of(key, resident))),
+            Err(error) => Gated::open(Err(error)),
+        };
+        info.wait()
+    }
+
+    /// Deletes the object: it reads as empty, its history stays. Costs the same for any size. Writing to it
+    /// later makes it exist again with the next seq.
+    ///
+    /// # Errors
+    /// As [`transact`](Object::transact). Deleting what does not exist changes nothing.
+    pub fn delete(&self) -> Gated<()> {
+        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(|held| commit::erase(held, Kind::Delete, "")),
+            Err(error) => Gated::open(Err(error)),
+        }
+    }
+
+    /// Erases state, history and name for good. The object can be made again and goes on with the next seq.
+    /// The bytes leave the disk when compaction has passed over their packs and the log has been reused.
+    ///
+    /// # Errors
+    /// As [`transact`](Object::transact). Purging what never had a commit changes nothing.
+    pub fn purge(&self) -> Gated<()> {
+        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(|held| commit::erase(held, Kind::Purge, "")),
+            Err(error) => Gated::open(Err(error)),
+        }
+    }
+
+    /// As [`delete`](Object::delete) and [`purge`](Object::purge), with a cause that is kept with the commit.
+    ///
+    /// # Errors
+    /// As [`delete`](Object::delete); [`Error::TooLarge`] for a cause over 4 KiB.
+    pub fn delete_because(&self, cause: &str) -> Gated<()> {
+        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(|held| commit::erase(held, Kind::Delete, cause)),
+            Err(error) => Gated::open(Err(error)),
+        }
+    }
+
+    /// Gives back the object's memory once its newest commit is durable. It is read again when it is next used.
+    ///
+    /// # Errors
+    /// [`Error::InsideTurn`], [`Error::Busy`], [`Error::Poisoned`].
+    pub fn hibernate(&self) -> Result<()> {
+        Inside::refuse(self.engine.output.tag)?;
+        self.engine.hibernate(&self.cell)
+    }
+
+    /// Whether the object has memory now.
+    pub fn is_resident(&self) -> bool {
+        self.cell.turns.with_idle(|resident| resident.is_some()).unwrap_or(true)
+    }
+
+    /// Checks the object's chain from its first kept commit to its newest one, and every part that holds its
+    /// state, with all checksums.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the file, offset and commit; [`Error::NotFound`] if it has no commit.
+    pub fn verify(&self) -> Result<Verified> {
+        verify::verify(self)
+    }
+
+    /// The position of the newest commit known without waking the object; for tests and tools.
+    #[doc(hidden)]
+    pub fn last_lsn(&self) -> Lsn {
+        self.cell.last_lsn()
+    }
+}

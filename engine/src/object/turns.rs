@@ -1,0 +1,194 @@
+//! Taking an object's turn: admission, the queue, and waking the object if it has no memory.
+
+use std::time::Instant;
+
+use super::{cell::Cell, resident::Resident, wake};
+use crate::{
+    Error, Result,
+    engine::EngineInner,
+    gate::{inside::Inside, turn::TurnError},
+    namespace::NamespaceInner,
+    sync::Arc,
+};
+
+/// The right to act on one object, and the object's state, on this thread.
+///
+/// Dropped without [`Turn::run`] having come to its end, the closure panicked: the object is reset.
+pub(crate) struct Turn<'a> {
+    engine: &'a Arc<EngineInner>,
+    namespace: &'a Arc<NamespaceInner>,
+    cell: &'a Arc<Cell>,
+    resident: Option<Box<Resident>>,
+    running: bool,
+    _inside: Option<Inside>,
+}
+
+/// An object in somebody's turn, as the write path takes it.
+pub(crate) struct Held<'a> {
+    pub(crate) engine: &'a Arc<EngineInner>,
+    pub(crate) namespace: &'a Arc<NamespaceInner>,
+    pub(crate) cell: &'a Cell,
+    pub(crate) resident: &'a mut Resident,
+}
+
+impl<'a> Turn<'a> {
+    /// Waits for the turn, blocking, for at most the engine's wait limit.
+    pub(crate) fn take(
+        engine: &'a Arc<EngineInner>,
+        namespace: &'a Arc<NamespaceInner>,
+        cell: &'a Arc<Cell>,
+    ) -> Result<Turn<'a>> {
+        let inside = Inside::enter(engine.output.tag)?;
+        engine.admit()?;
+        let mut turn = Turn::take_within(engine, namespace, cell)?;
+        turn._inside = Some(inside);
+        Ok(turn)
+    }
+
+    /// As `take`, where the caller has entered the engine already: for a transaction over several objects.
+    pub(crate) fn take_within(
+        engine: &'a Arc<EngineInner>,
+        namespace: &'a Arc<NamespaceInner>,
+        cell: &'a Arc<Cell>,
+    ) -> Result<Turn<'a>> {
+        namespace.check()?;
+        let resident = match cell.turns.try_acquire() {
+            Some(resident) => resident,
+            None => {
+                let limit = engine.options.wait_max;
+                cell.turns
+                    .acquire(Some(Instant::now() + limit))
+                    .map_err(|error| turn_error(error, engine))?
+            }
+        };
+        Ok(Turn { engine, namespace, cell, resident: awake(engine, cell, resident)?, running: false, _inside: None })
+    }
+
+    /// Waits for the turn without blocking the thread. The turn begins with [`Taken::enter`].
+    pub(crate) async fn take_async(
+        engine: &'a Arc<EngineInner>,
+        namespace: &'a Arc<NamespaceInner>,
+        cell: &'a Arc<Cell>,
+    ) -> Result<Taken<'a>> {
+        engine.check_open()?;
+        std::future::poll_fn(|cx| engine.poll_admit(cx)).await;
+        namespace.check()?;
+        if Inside::is_kept(engine.output.tag, Arc::as_ptr(cell).addr()) {
+            return Err(Error::InsideTurn);
+        }
+        let resident = cell.turns.acquire_async().await.map_err(|error| turn_error(error, engine))?;
+        Ok(Taken { engine, namespace, cell, resident: Some(resident) })
+    }
+
+    /// Runs `f` in this turn.
+    pub(crate) fn run<R>(&mut self, f: impl FnOnce(Held<'_>) -> R) -> R {
+        self.running = true;
+        let result = f(self.held());
+        self.running = false;
+        result
+    }
+
+    fn held(&mut self) -> Held<'_> {
+        Held {
+            engine: self.engine,
+            namespace: self.namespace,
+            cell: self.cell,
+            resident: self.resident.as_mut().expect("a turn has its object's state until it ends"),
+        }
+    }
+
+    /// The parts of several turns at once, marked as running; [`Turn::ran`] ends that.
+    pub(crate) fn begin(&mut self) -> Held<'_> {
+        self.running = true;
+        self.held()
+    }
+
+    pub(crate) fn ran(&mut self) {
+        self.running = false;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.running {
+            self.cell.turns.reset();
+        }
+        // First out of the turn: whoever is woken by the release may run on this very thread.
+        self._inside = None;
+        release(self.engine, self.cell, self.resident.take());
+    }
+}
+
+/// A turn that was waited for asynchronously and has not begun. Unlike a [`Turn`] it may cross threads.
+pub(crate) struct Taken<'a> {
+    engine: &'a Arc<EngineInner>,
+    namespace: &'a Arc<NamespaceInner>,
+    cell: &'a Arc<Cell>,
+    resident: Option<Option<Box<Resident>>>,
+}
+
+impl<'a> Taken<'a> {
+    /// Begins the turn on this thread.
+    pub(crate) fn enter(mut self) -> Result<Turn<'a>> {
+        let inside = Inside::enter_nested(self.engine.output.tag);
+        let resident = self.resident.take().expect("a turn is entered once");
+        Ok(Turn {
+            engine: self.engine,
+            namespace: self.namespace,
+            cell: self.cell,
+            resident: awake(self.engine, self.cell, resident)?,
+            running: false,
+            _inside: Some(inside),
+        })
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(resident) = self.resident.take() {
+            release(self.engine, self.cell, resident);
+        }
+    }
+}
+
+/// The state of the object whose turn was just taken, read if it has no memory. If that fails the turn is given
+/// back.
+pub(crate) fn awake(
+    engine: &Arc<EngineInner>,
+    cell: &Cell,
+    resident: Option<Box<Resident>>,
+) -> Result<Option<Box<Resident>>> {
+    if resident.is_some() {
+        return Ok(resident);
+    }
+    // Nobody else can be told of a failure or a panic in here but by giving the turn back.
+    struct GiveBack<'a>(&'a Cell);
+    impl Drop for GiveBack<'_> {
+        fn drop(&mut self) {
+            self.0.turns.release(None);
+        }
+    }
+    let give_back = GiveBack(cell);
+    let resident = wake::wake(engine, cell)?;
+    std::mem::forget(give_back);
+    Ok(Some(resident))
+}
+
+/// Ends a turn: charges the memory budget for what the object grew by, and hands the turn on.
+pub(crate) fn release(engine: &EngineInner, cell: &Cell, mut resident: Option<Box<Resident>>) {
+    if let Some(resident) = resident.as_mut() {
+        engine.charge(resident);
+        cell.touch(engine.tick());
+    }
+    cell.turns.release(resident);
+}
+
+pub(crate) fn turn_error(error: TurnError, engine: &EngineInner) -> Error {
+    match error {
+        TurnError::Reset => Error::Reset,
+        TurnError::Busy => Error::Busy {
+            what: "the object's turn",
+            waited_ms: u64::try_from(engine.options.wait_max.as_millis()).unwrap_or(u64::MAX),
+        },
+    }
+}

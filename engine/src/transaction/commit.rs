@@ -1,0 +1,352 @@
+//! The write path.
+
+use std::cell::Cell as StdCell;
+
+use lineal_wal::{Appended, Class, Lsn, PartHeader, RecordBuilder, Seq};
+
+use super::{
+    body::{BORN, Body, FIRST, First, GONE, Kind},
+    tx::{Draft, Tx},
+    view::View,
+};
+use crate::{
+    Error, Gated, Object, Result,
+    engine::EngineInner,
+    gate::inside::Inside,
+    object::{
+        id,
+        resident::Resident,
+        turns::{Held, Turn},
+    },
+    sync::Arc,
+};
+
+/// Runs a closure as one transaction in a turn, and commits what it wrote.
+pub(crate) fn transact<T, E: From<Error>>(
+    held: Held<'_>,
+    f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+) -> Gated<T, E> {
+    let mut scratch = Scratch::take();
+    let ops = std::mem::take(&mut scratch.ops);
+    let mut tx = Tx::new(held.engine, held.namespace, held.cell.key, held.resident, ops);
+    let outcome = f(&mut tx);
+    let draft = tx.finish();
+    let gated = settle(held, draft, outcome, &mut scratch);
+    scratch.put_back();
+    gated
+}
+
+/// A transaction of the engine on one of its own objects.
+pub(crate) fn transact_system<T>(held: Held<'_>, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
+    let mut scratch = Scratch::take();
+    let mut tx = Tx::new(held.engine, held.namespace, held.cell.key, held.resident, Vec::new()).system();
+    let outcome = f(&mut tx);
+    let draft = tx.finish();
+    settle(held, draft, outcome, &mut scratch)
+}
+
+/// Deletes or purges the object.
+pub(crate) fn erase(held: Held<'_>, kind: Kind, cause: &str) -> Gated<()> {
+    let resident = &*held.resident;
+    let nothing_to_do = match kind {
+        Kind::Purge => resident.salt.is_none(),
+        _ => !resident.exists,
+    };
+    if nothing_to_do {
+        return hold(held.engine, resident.last_lsn, Ok(()));
+    }
+    let mut scratch = Scratch::take();
+    let mut tx = Tx::new(held.engine, held.namespace, held.cell.key, held.resident, Vec::new());
+    let outcome = tx.cause(cause).and_then(|()| tx.delete_all());
+    tx.set_kind(kind);
+    let draft = tx.finish();
+    settle(held, draft, outcome, &mut scratch)
+}
+
+/// Runs a closure on the object as it is.
+pub(crate) fn read<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
+    let view = View::new(held.engine, held.cell.key, held.resident);
+    let outcome = f(&view);
+    let seen = held.resident.last_lsn.max(view.absorbed());
+    hold(held.engine, seen, outcome)
+}
+
+/// As `read`, over the engine's own keys.
+pub(crate) fn read_system<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
+    let view = View::new(held.engine, held.cell.key, held.resident).system();
+    let outcome = f(&view);
+    hold(held.engine, held.resident.last_lsn, outcome)
+}
+
+/// Looks at the state of an object itself.
+pub(crate) fn look<T>(
+    held: Held<'_>,
+    f: impl FnOnce(lineal_wal::ObjectKey, &mut Resident) -> Result<T>,
+) -> Gated<T> {
+    let outcome = f(held.cell.key, held.resident);
+    hold(held.engine, held.resident.last_lsn, outcome)
+}
+
+/// Commits what the closure wrote if it succeeded, and holds its outcome until all it saw is durable.
+fn settle<T, E: From<Error>>(
+    held: Held<'_>,
+    draft: Draft,
+    outcome: Result<T, E>,
+    scratch: &mut Scratch,
+) -> Gated<T, E> {
+    let engine = held.engine;
+    let seen = held.resident.last_lsn.max(draft.absorbed);
+    let (outcome, lsn) = match outcome {
+        Err(error) => (Err(error), seen),
+        Ok(value) if draft.ops.is_empty() => (Ok(value), seen),
+        Ok(value) => {
+            let mut write = [Write { held, draft, salt: None }];
+            let (outcome, lsn) = match commit(engine, &mut scratch.record, &mut write) {
+                Ok(lsn) => (Ok(value), lsn),
+                Err(error) => (Err(error.into()), seen),
+            };
+            let [write] = write;
+            scratch.ops = write.draft.ops;
+            (outcome, lsn)
+        }
+    };
+    hold(engine, lsn, outcome)
+}
+
+/// Runs a closure as one transaction over several objects: all of it commits or nothing.
+pub(crate) fn transact_many<T, E: From<Error>>(
+    engine: &Arc<EngineInner>,
+    objects: &[&Object],
+    f: impl FnOnce(&mut [Tx<'_>]) -> Result<T, E>,
+) -> Gated<T, E> {
+    match take_turns(engine, objects) {
+        Ok((_inside, mut turns)) => run_many(engine, objects, &mut turns, f),
+        Err(error) => Gated::open(Err(error.into())),
+    }
+}
+
+fn run_many<T, E: From<Error>>(
+    engine: &Arc<EngineInner>,
+    objects: &[&Object],
+    turns: &mut [(usize, Turn<'_>)],
+    f: impl FnOnce(&mut [Tx<'_>]) -> Result<T, E>,
+) -> Gated<T, E> {
+    // In the order of the keys the turns were taken in; the closure gets them in the caller's order.
+    let mut helds: Vec<(usize, Held<'_>)> = turns.iter_mut().map(|(at, turn)| (*at, turn.begin())).collect();
+    helds.sort_unstable_by_key(|(at, _)| *at);
+    let mut txs: Vec<Tx<'_>> = helds
+        .iter()
+        .zip(objects)
+        .map(|((_, held), object)| Tx::new(engine, &object.namespace, object.cell.key, held.resident, Vec::new()))
+        .collect();
+    let outcome = f(&mut txs);
+    let drafts: Vec<Draft> = txs.into_iter().map(Tx::finish).collect();
+    let seen = helds
+        .iter()
+        .zip(&drafts)
+        .map(|((_, held), draft)| held.resident.last_lsn.max(draft.absorbed))
+        .max()
+        .unwrap_or_default();
+    let mut writes: Vec<Write<'_>> = helds
+        .into_iter()
+        .zip(drafts)
+        .filter(|(_, draft)| !draft.ops.is_empty())
+        .map(|((_, held), draft)| Write { held, draft, salt: None })
+        .collect();
+    let (outcome, lsn) = match outcome {
+        Err(error) => (Err(error), seen),
+        Ok(value) if writes.is_empty() => (Ok(value), seen),
+        Ok(value) => match commit(engine, &mut RecordBuilder::new(), &mut writes) {
+            Ok(lsn) => (Ok(value), lsn),
+            Err(error) => (Err(error.into()), seen),
+        },
+    };
+    drop(writes);
+    turns.iter_mut().for_each(|(_, turn)| turn.ran());
+    hold(engine, lsn, outcome)
+}
+
+/// Takes the turns of several objects in the order of their keys, which everybody does, so that no two callers
+/// wait for each other. Each comes with its place in `objects`.
+fn take_turns<'a>(
+    engine: &'a Arc<EngineInner>,
+    objects: &'a [&'a Object],
+) -> Result<(Inside, Vec<(usize, Turn<'a>)>)> {
+    let mut order: Vec<usize> = (0..objects.len()).collect();
+    order.sort_unstable_by_key(|at| objects[*at].cell.key);
+    if order.windows(2).any(|pair| objects[pair[0]].cell.key == objects[pair[1]].cell.key) {
+        return Err(Error::Invalid { reason: "a transaction over several objects names one twice".into() });
+    }
+    if objects.iter().any(|object| !Arc::ptr_eq(&object.engine, engine)) {
+        return Err(Error::OtherEngine);
+    }
+    let inside = Inside::enter(engine.output.tag)?;
+    engine.admit()?;
+    let mut turns = Vec::with_capacity(objects.len());
+    for at in order {
+        let object = objects[at];
+        turns.push((at, Turn::take_within(engine, &object.namespace, &object.cell)?));
+    }
+    Ok((inside, turns))
+}
+
+/// What one object's part of a commit is made of.
+struct Write<'a> {
+    held: Held<'a>,
+    draft: Draft,
+    /// Drawn for the first commit of a chain.
+    salt: Option<[u8; 16]>,
+}
+
+/// The write path. Read it top to bottom; nothing else appends to the log.
+///
+/// Before the append nothing has changed and anything may refuse; after it nothing can fail. When it returns,
+/// the commit is ordered and seen inside the engine; it is seen outside when the gate for the returned position
+/// opens.
+fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<'_>]) -> Result<Lsn> {
+    engine.check_writable()?;
+    reserve_quotas(writes)?;
+    record.clear();
+    for write in writes.iter_mut() {
+        write.encode(engine, record);
+    }
+    let class = class_of(writes);
+    let appended = match engine.log.append(record, (engine.options.clock)(), class) {
+        Ok(appended) => appended,
+        Err(error) => {
+            writes.iter().for_each(Write::release_quota);
+            return Err(error.into());
+        }
+    };
+    for write in writes.iter_mut() {
+        write.apply(appended);
+    }
+    engine.appended(record.bytes() as u64, writes.len() as u64);
+    Ok(appended.lsn)
+}
+
+/// What frees space may use the log's reserve.
+fn class_of(writes: &[Write<'_>]) -> Class {
+    let frees = |write: &Write<'_>| write.draft.only_deletes || write.draft.kind != Kind::User;
+    if writes.iter().all(frees) { Class::System } else { Class::User }
+}
+
+fn reserve_quotas(writes: &mut [Write<'_>]) -> Result<()> {
+    for at in 0..writes.len() {
+        if let Err(error) = writes[at].reserve_quota() {
+            writes[..at].iter().for_each(Write::release_quota);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+impl Write<'_> {
+    fn exists_after(&self) -> bool {
+        !matches!(self.draft.kind, Kind::Delete | Kind::Purge)
+    }
+
+    fn objects_delta(&self) -> i64 {
+        i64::from(self.exists_after()) - i64::from(self.held.resident.exists)
+    }
+
+    fn reserve_quota(&mut self) -> Result<()> {
+        let Held { namespace, cell, resident, .. } = &self.held;
+        if resident.salt.is_none() && cell.name().is_none() && id::is_by_name(cell.key.id) && cell.key.namespace.0 != 0 {
+            return Err(Error::NotFound { what: format!("object {} (made by name, so create it by name)", cell.key.id) });
+        }
+        let object_bytes = resident.bytes.saturating_add_signed(self.draft.delta);
+        namespace.reserve(self.draft.delta, self.objects_delta(), object_bytes)
+    }
+
+    fn release_quota(&self) {
+        self.held.namespace.release(self.draft.delta, self.objects_delta());
+    }
+
+    fn encode(&mut self, engine: &EngineInner, record: &mut RecordBuilder) {
+        let Held { cell, resident, .. } = &self.held;
+        let mut flags = 0;
+        let mut first = None;
+        if resident.salt.is_none() {
+            flags |= FIRST;
+            let salt = *self.salt.insert(engine.draw_salt());
+            first = Some(First { salt, name: cell.name().map(AsRef::as_ref) });
+        }
+        match self.objects_delta() {
+            1 => flags |= BORN,
+            -1 => flags |= GONE,
+            _ => {}
+        }
+        let body =
+            record.begin_part(PartHeader {
+                object: cell.key,
+                seq: Seq(resident.seq.0 + 1),
+                prev_lsn: resident.last_lsn,
+                kind: self.draft.kind as u8,
+                codec: 0,
+                key_id: 0,
+                flags,
+            });
+        Body { delta: self.draft.delta, cause: &self.draft.cause, first, ops: &self.draft.ops }.encode(body);
+        record.end_part();
+    }
+
+    fn apply(&mut self, appended: Appended) {
+        let exists = self.exists_after();
+        let Held { cell, resident, .. } = &mut self.held;
+        resident.overlay.apply(&self.draft.ops).expect("a commit's own ops apply");
+        if resident.overlay.whole_cleared() {
+            resident.base = None;
+        }
+        resident.seq = Seq(resident.seq.0 + 1);
+        resident.last_lsn = appended.lsn;
+        resident.last_time = appended.time;
+        resident.bytes = resident.bytes.saturating_add_signed(self.draft.delta);
+        resident.exists = exists;
+        resident.salt = resident.salt.or(self.salt);
+        if resident.name.is_none() {
+            resident.name = cell.name().cloned();
+        }
+        if self.draft.kind == Kind::Purge {
+            resident.salt = None;
+            resident.name = None;
+            resident.hashed = (resident.seq, crate::lineage::genesis(cell.key, resident.seq));
+        }
+        cell.set_last_lsn(appended.lsn);
+    }
+}
+
+fn hold<T, E>(engine: &EngineInner, lsn: Lsn, outcome: Result<T, E>) -> Gated<T, E> {
+    if engine.log.durable() >= lsn {
+        return Gated::open(outcome);
+    }
+    Gated::hold(&engine.output, lsn, outcome)
+}
+
+/// Buffers that one thread uses again and again, so that a commit allocates nothing.
+#[derive(Default)]
+struct Scratch {
+    ops: Vec<u8>,
+    record: RecordBuilder,
+}
+
+/// Buffers that grew beyond this are given back.
+///
+/// Source: chosen; far above a usual transaction, far below a large one.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    static SCRATCH: StdCell<Option<Box<Scratch>>> = const { StdCell::new(None) };
+}
+
+impl Scratch {
+    fn take() -> Box<Scratch> {
+        SCRATCH.take().unwrap_or_default()
+    }
+
+    fn put_back(self: Box<Self>) {
+        if self.ops.capacity() <= SCRATCH_BYTES_MAX && self.record.bytes() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(Some(self));
+        }
+    }
+}

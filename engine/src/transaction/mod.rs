@@ -1,0 +1,9 @@
+//! Transactions: the closure's view of an object, what it writes, and the write path.
+
+pub(crate) mod body;
+pub(crate) mod commit;
+pub(crate) mod ops;
+pub(crate) mod range;
+pub(crate) mod reader;
+pub(crate) mod tx;
+pub(crate) mod view;

@@ -1,0 +1,184 @@
+//! Reading an object through its layers: write set, overlay, delta leaves, leaves.
+
+use std::cell::{OnceCell, Ref};
+
+use lineal_snapshot::{Leaf, LeafValue};
+use lineal_wal::ObjectKey;
+
+use super::ops::Patches;
+use crate::{
+    Result, Value,
+    catalog::{Located, Snapshot},
+    engine::EngineInner,
+    object::{
+        overlay::{Found, Overlay},
+        resident::{Base, Resident},
+    },
+    sync::Arc,
+};
+
+/// Keys up to this length are put together on the stack.
+const STACK_KEY_BYTES: usize = 96;
+
+/// Calls `f` with the internal key of a user's key: the space byte and the key.
+#[inline]
+pub(crate) fn internal_key<R>(space: u8, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
+    if key.len() < STACK_KEY_BYTES {
+        let mut bytes = [0; STACK_KEY_BYTES];
+        bytes[0] = space;
+        bytes[1..=key.len()].copy_from_slice(key);
+        f(&bytes[..=key.len()])
+    } else {
+        f(&[&[space], key].concat())
+    }
+}
+
+/// The layers of one object in somebody's turn, newest first.
+pub(crate) struct Layers<'r> {
+    pub(crate) engine: &'r EngineInner,
+    pub(crate) key: ObjectKey,
+    pub(crate) writes: Option<Ref<'r, Overlay>>,
+    pub(crate) resident: &'r Resident,
+    pub(crate) snapshot: &'r OnceCell<Snapshot>,
+}
+
+impl Layers<'_> {
+    /// The value of an internal key.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        let mut patches = PatchStack::default();
+        for overlay in self.overlays() {
+            match overlay.get(key) {
+                Found::Value(value) => return Ok(Some(patches.over(value.to_value()))),
+                Found::Deleted => return Ok(patches.over_nothing()),
+                Found::Patch(over) => patches.push(over),
+                Found::Below => {}
+            }
+        }
+        match &self.resident.base {
+            None => Ok(patches.over_nothing()),
+            Some(base) => self.get_below(base, key, patches),
+        }
+    }
+
+    /// The overlays, newest first.
+    pub(crate) fn overlays(&self) -> impl Iterator<Item = &Overlay> {
+        self.writes.as_deref().into_iter().chain([&self.resident.overlay])
+    }
+
+    fn get_below(&self, base: &Base, key: &[u8], mut patches: PatchStack) -> Result<Option<Value>> {
+        for seq in &base.deltas {
+            let delta = self.delta(base, *seq)?;
+            match entry_of(&delta, key) {
+                Some((at, LeafValue::Put(_))) => return Ok(Some(patches.over(shared_value(&delta, at)))),
+                Some((_, LeafValue::Delete)) => return Ok(patches.over_nothing()),
+                Some((_, LeafValue::Patch(list))) => patches.push(self.patches(list, *seq)?),
+                None => {}
+            }
+        }
+        let (_, leaf) = self.leaf(base, key)?;
+        Ok(match entry_of(&leaf, key) {
+            Some((at, LeafValue::Put(_))) => Some(patches.over(shared_value(&leaf, at))),
+            _ => patches.over_nothing(),
+        })
+    }
+
+    pub(crate) fn patches<'p>(&self, list: &'p [u8], seq: lineal_wal::Seq) -> Result<Patches<'p>> {
+        Patches::parse(list).map_err(|error| crate::Error::Damaged {
+            file: "packs".into(),
+            offset: 0,
+            object: Some(self.key.id.to_string()),
+            reason: format!("a patch in the delta of commit {seq} is not readable: {error}"),
+        })
+    }
+
+    /// The packs, as they were when the transaction first asked for them.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        self.snapshot.get_or_init(|| self.engine.catalog.snapshot())
+    }
+
+    pub(crate) fn delta(&self, base: &Base, seq: lineal_wal::Seq) -> Result<Arc<Leaf>> {
+        debug_assert!(seq <= base.fold);
+        let located =
+            self.snapshot().delta(&self.key, seq)?.ok_or_else(|| self.missing("a delta leaf of it"))?;
+        Ok(located.pack.leaf(&located.key, &located.place)?)
+    }
+
+    /// The leaf that answers for the key, and where it was found.
+    pub(crate) fn leaf(&self, base: &Base, key: &[u8]) -> Result<(Located, Arc<Leaf>)> {
+        let located = self
+            .snapshot()
+            .leaf(&self.key, base.era, key, base.fold)?
+            .ok_or_else(|| self.missing("the leaf for a key of it"))?;
+        let leaf = located.pack.leaf(&located.key, &located.place)?;
+        Ok((located, leaf))
+    }
+
+    fn missing(&self, what: &str) -> crate::Error {
+        crate::Error::Damaged {
+            file: "packs".into(),
+            offset: 0,
+            object: Some(self.key.id.to_string()),
+            reason: format!("{what} is in no pack"),
+        }
+    }
+
+    /// Bytes of the entries in the range that memory knows of.
+    pub(crate) fn known_bytes_in(&self, start: &[u8], end: &[u8]) -> i64 {
+        let within = |key: &[u8]| key < end;
+        let size = |key: &[u8], found: Found<'_>| match found {
+            Found::Value(value) => (key.len() + value.len()) as i64,
+            _ => 0,
+        };
+        let writes = self.writes.as_deref();
+        let written: i64 = writes.map_or(0, |writes| {
+            writes.iter_from(start).take_while(|(key, _)| within(key)).map(|(key, found)| size(key, found)).sum()
+        });
+        let below: i64 = self
+            .resident
+            .overlay
+            .iter_from(start)
+            .take_while(|(key, _)| within(key))
+            .filter(|(key, _)| writes.is_none_or(|writes| writes.get(key) == Found::Below))
+            .map(|(key, found)| size(key, found))
+            .sum();
+        written + below
+    }
+}
+
+fn entry_of<'l>(leaf: &'l Leaf, key: &[u8]) -> Option<(usize, LeafValue<'l>)> {
+    let at = leaf.lower_bound(key);
+    (at < leaf.len() && leaf.key(at) == key).then(|| (at, leaf.value(at)))
+}
+
+/// The value of an entry, not copied where it is large.
+pub(crate) fn shared_value(leaf: &Leaf, at: usize) -> Value {
+    Value::part_of(leaf.bytes(), leaf.value_range(at))
+}
+
+/// Patches met on the way down, newest first.
+#[derive(Default)]
+pub(crate) struct PatchStack(Vec<Vec<u8>>);
+
+impl PatchStack {
+    pub(crate) fn push(&mut self, patches: Patches<'_>) {
+        self.0.push(patches.as_bytes().to_vec());
+    }
+
+    pub(crate) fn over(&self, value: Value) -> Value {
+        if self.0.is_empty() {
+            return value;
+        }
+        Value::from(self.apply(value.to_vec()))
+    }
+
+    pub(crate) fn over_nothing(&self) -> Option<Value> {
+        if self.0.is_empty() { None } else { Some(Value::from(self.apply(Vec::new()))) }
+    }
+
+    fn apply(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        for list in self.0.iter().rev() {
+            bytes = Patches::trusted(list).apply(&bytes);
+        }
+        bytes
+    }
+}

@@ -1,0 +1,379 @@
+//! A transaction in the making: reads see its own writes, nothing is seen by others before it commits.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    ops::RangeBounds,
+};
+
+use lineal_wal::{Lsn, Seq};
+
+use super::{
+    body::{CAUSE_BYTES_MAX, Kind},
+    ops::{self, Cut, CutBase},
+    range::{Range, bounds_of, prefix_end},
+    reader::{Layers, internal_key},
+};
+use crate::{
+    Error, Gated, Result, Value,
+    catalog::Snapshot,
+    engine::EngineInner,
+    namespace::NamespaceInner,
+    object::{
+        overlay::{Found, Overlay},
+        resident::Resident,
+    },
+    sync::Arc,
+};
+
+/// First byte of the keys that a user writes.
+pub(crate) const SPACE_USER: u8 = 0x10;
+/// First byte of the keys that the engine writes for itself.
+pub(crate) const SPACE_SYSTEM: u8 = 0x30;
+
+/// One transaction on one object.
+///
+/// Handed to the closure of [`Object::transact`](crate::Object::transact) and its kin. Reads see the object
+/// and the transaction's own writes. If the closure returns `Err` or panics, nothing of it is left.
+pub struct Tx<'t> {
+    pub(crate) engine: &'t Arc<EngineInner>,
+    namespace: &'t NamespaceInner,
+    key: lineal_wal::ObjectKey,
+    resident: &'t Resident,
+    snapshot: OnceCell<Snapshot>,
+    /// What the transaction does, as the log will hold it.
+    ops: Vec<u8>,
+    ops_count: u64,
+    /// The ops before this offset are in `writes`. A transaction of one blind put never fills it.
+    indexed: Cell<usize>,
+    writes: RefCell<Overlay>,
+    /// Change of the object's user bytes.
+    delta: i64,
+    only_deletes: bool,
+    cause: String,
+    kind: Kind,
+    absorbed: Lsn,
+    space: u8,
+}
+
+/// What a finished transaction wants to commit.
+pub(crate) struct Draft {
+    pub(crate) ops: Vec<u8>,
+    pub(crate) delta: i64,
+    pub(crate) only_deletes: bool,
+    pub(crate) cause: String,
+    pub(crate) kind: Kind,
+    pub(crate) absorbed: Lsn,
+}
+
+struct Mark {
+    ops: usize,
+    ops_count: u64,
+    delta: i64,
+    only_deletes: bool,
+}
+
+impl<'t> Tx<'t> {
+    pub(crate) fn new(
+        engine: &'t Arc<EngineInner>,
+        namespace: &'t NamespaceInner,
+        key: lineal_wal::ObjectKey,
+        resident: &'t Resident,
+        mut ops: Vec<u8>,
+    ) -> Tx<'t> {
+        ops.clear();
+        Tx {
+            engine,
+            namespace,
+            key,
+            resident,
+            snapshot: OnceCell::new(),
+            ops,
+            ops_count: 0,
+            indexed: Cell::new(0),
+            writes: RefCell::new(Overlay::new()),
+            delta: 0,
+            only_deletes: true,
+            cause: String::new(),
+            kind: Kind::User,
+            absorbed: Lsn(0),
+            space: SPACE_USER,
+        }
+    }
+
+    /// The same transaction, over the engine's own keys.
+    pub(crate) fn system(mut self) -> Self {
+        self.space = SPACE_SYSTEM;
+        self.kind = Kind::System;
+        self
+    }
+
+    pub(crate) fn set_kind(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
+    pub(crate) fn finish(self) -> Draft {
+        Draft {
+            ops: self.ops,
+            delta: self.delta,
+            only_deletes: self.only_deletes,
+            cause: self.cause,
+            kind: self.kind,
+            absorbed: self.absorbed,
+        }
+    }
+
+    fn layers(&self) -> Layers<'_> {
+        self.index();
+        Layers {
+            engine: self.engine,
+            key: self.key,
+            writes: Some(self.writes.borrow()),
+            resident: self.resident,
+            snapshot: &self.snapshot,
+        }
+    }
+
+    /// Brings `writes` up to date, so that what comes next sees what was written. Whoever still borrows
+    /// `writes` made it up to date, and nothing was written since, because writing takes `&mut self`.
+    fn index(&self) {
+        let from = self.indexed.replace(self.ops.len());
+        if from < self.ops.len() {
+            self.writes
+                .borrow_mut()
+                .apply(&self.ops[from..])
+                .expect("a transaction reads back the ops it has written");
+        }
+    }
+
+    /// The value of `key`, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Io`] if it had to be read from disk and could not.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        internal_key(self.space, key.as_ref(), |key| self.layers().get(key))
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`Tx::get`].
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// The entries in the bounds, in key order, read lazily. Ends early when it is dropped; see [`Range`] for
+    /// reverse order and limits.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// # let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// lobby.transact(|tx| {
+    ///     tx.put("a", "1")?;
+    ///     tx.put("b", "2")?;
+    ///     let last = tx.range("a".."c").reverse().next().unwrap()?;
+    ///     assert_eq!(last.0, b"b");
+    ///     Ok(())
+    /// }).wait()
+    /// # }
+    /// ```
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Range<'_> {
+        let (start, end) = bounds_of(self.space, &bounds);
+        Range::new(self.layers(), start, end)
+    }
+
+    /// The entries whose keys begin with `prefix`, in key order, read lazily. An empty prefix is every entry.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range<'_> {
+        let start = internal_key(self.space, prefix.as_ref(), <[u8]>::to_vec);
+        let end = prefix_end(&start);
+        Range::new(self.layers(), start, end)
+    }
+
+    /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if key, value or transaction is over its limit; the transaction can go on.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        self.check_key(key)?;
+        let options = &self.engine.options;
+        over("value", options.value_bytes_max, value.len())?;
+        over("transaction", options.transaction_bytes_max, self.ops.len() + key.len() + value.len() + 16)?;
+        self.index();
+        internal_key(self.space, key, |key| {
+            let old = self.known_bytes(key);
+            self.delta += (key.len() + value.len()) as i64 - old;
+            ops::put(&mut self.ops, key, value);
+        });
+        self.ops_count += 1;
+        self.only_deletes = false;
+        Ok(())
+    }
+
+    /// Removes `key`, if it is there.
+    ///
+    /// # Errors
+    /// As [`Tx::put`].
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
+        self.check_key(key.as_ref())?;
+        self.check_room(key.as_ref().len())?;
+        self.index();
+        internal_key(self.space, key.as_ref(), |key| {
+            let (old, absent) = self.known(key);
+            if absent {
+                return;
+            }
+            self.delta -= old;
+            ops::delete(&mut self.ops, key);
+            self.ops_count += 1;
+        });
+        Ok(())
+    }
+
+    /// Removes every key in the bounds.
+    ///
+    /// # Errors
+    /// As [`Tx::put`].
+    pub fn delete_range<K: AsRef<[u8]>>(&mut self, bounds: impl RangeBounds<K>) -> Result<()> {
+        let (start, end) = bounds_of(self.space, &bounds);
+        self.check_room(start.len() + end.len())?;
+        if end <= start {
+            return Ok(());
+        }
+        let known = self.layers().known_bytes_in(&start, &end);
+        self.delta -= known;
+        ops::delete_range(&mut self.ops, &start, Some(&end));
+        self.ops_count += 1;
+        Ok(())
+    }
+
+    /// Removes everything the object holds. Costs the same for a kilobyte and for ten gigabytes; the history
+    /// stays.
+    ///
+    /// # Errors
+    /// As [`Tx::put`].
+    pub fn delete_all(&mut self) -> Result<()> {
+        self.check_room(0)?;
+        self.index();
+        ops::put_cut_op(&mut self.ops, &Cut { start: Vec::new(), end: None, base: CutBase::Nothing });
+        self.ops_count += 1;
+        self.delta = -(i64::try_from(self.resident.bytes).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Says why: stored with the commit and part of its hash.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] over 4 KiB.
+    pub fn cause(&mut self, cause: impl Into<String>) -> Result<()> {
+        let cause = cause.into();
+        over("cause", CAUSE_BYTES_MAX, cause.len())?;
+        self.cause = cause;
+        Ok(())
+    }
+
+    /// Goes on only if the object is at `seq`, the number of commits it has had.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] with the seq it is at.
+    pub fn expect_seq(&mut self, seq: u64) -> Result<()> {
+        if self.resident.seq != Seq(seq) {
+            return Err(Error::Conflict { expected: seq, actual: self.resident.seq.0 });
+        }
+        Ok(())
+    }
+
+    /// The number of commits the object has had before this one.
+    pub fn seq(&self) -> u64 {
+        self.resident.seq.0
+    }
+
+    /// Looks inside another result of the same engine now; this transaction's own result is held back until
+    /// what `gated` depends on is durable as well. Costs no wait: one fsync serves a whole chain.
+    ///
+    /// # Errors
+    /// The gated error; [`Error::OtherEngine`] for a gate of another engine that is still shut.
+    pub fn absorb<T, E: From<Error>>(&mut self, gated: Gated<T, E>) -> Result<T, E> {
+        let (result, lsn) = gated.into_engine(&self.engine.output)?;
+        self.absorbed = self.absorbed.max(lsn);
+        result
+    }
+
+    /// Runs `f` as a part of this transaction that can fail alone: if it returns `Err`, what it wrote is undone
+    /// and the transaction goes on. Nests.
+    ///
+    /// # Errors
+    /// What `f` returns.
+    pub fn savepoint<T, E>(&mut self, f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>) -> Result<T, E> {
+        let mark = Mark {
+            ops: self.ops.len(),
+            ops_count: self.ops_count,
+            delta: self.delta,
+            only_deletes: self.only_deletes,
+        };
+        let result = f(self);
+        if result.is_err() {
+            self.roll_back(mark);
+        }
+        result
+    }
+
+    fn roll_back(&mut self, mark: Mark) {
+        self.ops.truncate(mark.ops);
+        self.ops_count = mark.ops_count;
+        self.delta = mark.delta;
+        self.only_deletes = mark.only_deletes;
+        if self.indexed.get() > mark.ops {
+            self.writes.get_mut().reset();
+            self.indexed.set(0);
+        }
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        over("key", self.engine.options.key_bytes_max, key.len())
+    }
+
+    fn check_room(&self, more: usize) -> Result<()> {
+        over("transaction", self.engine.options.transaction_bytes_max, self.ops.len() + more + 16)
+    }
+
+    /// Bytes that the entry at `key` takes, as far as memory knows: an entry that is only in a leaf counts 0
+    /// until leaves are written anew, so that a blind put reads no disk.
+    fn known_bytes(&self, key: &[u8]) -> i64 {
+        self.known(key).0
+    }
+
+    /// As `known_bytes`, and whether the key is certainly absent.
+    fn known(&self, key: &[u8]) -> (i64, bool) {
+        let writes = self.writes.borrow();
+        let found = match writes.get(key) {
+            Found::Below => self.resident.overlay.get(key),
+            found => found,
+        };
+        match found {
+            Found::Value(value) => ((key.len() + value.len()) as i64, false),
+            Found::Deleted => (0, true),
+            Found::Patch(_) => (0, false),
+            Found::Below => (0, self.resident.base.is_none()),
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> &NamespaceInner {
+        self.namespace
+    }
+}
+
+/// Fails if `size` is over `limit`.
+pub(crate) fn over(what: &'static str, limit: usize, size: usize) -> Result<()> {
+    if size > limit {
+        return Err(Error::TooLarge { what, limit: limit as u64, size: size as u64 });
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx").field("seq", &self.resident.seq).field("ops", &self.ops_count).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! What a reader sees of an object: one version, unchanging for as long as the closure runs.
+
+use std::{
+    cell::{Cell, OnceCell},
+    ops::RangeBounds,
+};
+
+use lineal_wal::{Lsn, ObjectKey};
+
+use super::{
+    range::{Range, bounds_of, prefix_end},
+    reader::{Layers, internal_key},
+    tx::SPACE_USER,
+};
+use crate::{
+    Error, Gated, Result, Value,
+    catalog::Snapshot,
+    engine::EngineInner,
+    object::resident::Resident,
+    sync::Arc,
+};
+
+/// A read-only view of one object.
+///
+/// Handed to the closure of [`Object::read`](crate::Object::read).
+pub struct View<'v> {
+    engine: &'v Arc<EngineInner>,
+    key: ObjectKey,
+    resident: &'v Resident,
+    snapshot: OnceCell<Snapshot>,
+    absorbed: Cell<Lsn>,
+    space: u8,
+}
+
+impl<'v> View<'v> {
+    pub(crate) fn new(engine: &'v Arc<EngineInner>, key: ObjectKey, resident: &'v Resident) -> View<'v> {
+        View {
+            engine,
+            key,
+            resident,
+            snapshot: OnceCell::new(),
+            absorbed: Cell::new(Lsn(0)),
+            space: SPACE_USER,
+        }
+    }
+
+    /// The same view, over the engine's own keys.
+    pub(crate) fn system(mut self) -> Self {
+        self.space = super::tx::SPACE_SYSTEM;
+        self
+    }
+
+    fn layers(&self) -> Layers<'_> {
+        Layers {
+            engine: self.engine,
+            key: self.key,
+            writes: None,
+            resident: self.resident,
+            snapshot: &self.snapshot,
+        }
+    }
+
+    /// The value of `key`, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Io`] if it had to be read from disk and could not.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        internal_key(self.space, key.as_ref(), |key| self.layers().get(key))
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// As [`View::get`].
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// The entries in the bounds, in key order, read lazily; see [`Range`] for reverse order and limits.
+    pub fn range<K: AsRef<[u8]>>(&self, bounds: impl RangeBounds<K>) -> Range<'_> {
+        let (start, end) = bounds_of(self.space, &bounds);
+        Range::new(self.layers(), start, end)
+    }
+
+    /// The entries whose keys begin with `prefix`, in key order, read lazily. An empty prefix is every entry.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range<'_> {
+        let start = internal_key(self.space, prefix.as_ref(), <[u8]>::to_vec);
+        let end = prefix_end(&start);
+        Range::new(self.layers(), start, end)
+    }
+
+    /// The number of commits the object has had.
+    pub fn seq(&self) -> u64 {
+        self.resident.seq.0
+    }
+
+    /// Whether the object exists: it was written, and not deleted since.
+    pub fn exists(&self) -> bool {
+        self.resident.exists
+    }
+
+    /// Looks inside another result of the same engine; see [`Tx::absorb`](crate::Tx::absorb).
+    ///
+    /// # Errors
+    /// The gated error; [`Error::OtherEngine`] for a gate of another engine that is still shut.
+    pub fn absorb<T, E: From<Error>>(&self, gated: Gated<T, E>) -> Result<T, E> {
+        let (result, lsn) = gated.into_engine(&self.engine.output)?;
+        self.absorbed.set(self.absorbed.get().max(lsn));
+        result
+    }
+
+    pub(crate) fn absorbed(&self) -> Lsn {
+        self.absorbed.get()
+    }
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("seq", &self.resident.seq).finish_non_exhaustive()
+    }
+}

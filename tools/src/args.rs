@@ -1,0 +1,291 @@
+//! What the command understands.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand};
+use lineal::ObjectId;
+
+use crate::{exit, open::parse_id};
+
+/// A storage engine for applications made of millions of small, stateful objects.
+#[derive(Debug, Parser)]
+#[command(name = "lineal", version, after_help = exit::HELP, max_term_width = 110, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const DEMO_HELP: &str = "\
+Examples:
+  lineal demo                          the git repository you stand in
+  lineal demo --repo ~/src/linux       another one, bare or shallow ones too
+  lineal demo --dir /tmp/demo --json   keep the data, report for a script
+";
+
+const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id", which comes back:
+  {"op":"put","ns":"rooms","obj":"lobby","key":"k","value":"v"}
+  {"op":"get","ns":"rooms","obj":"lobby","key":"k"}                  value, null if missing
+  {"op":"delete","ns":"rooms","obj":"lobby","key":"k"}
+  {"op":"list","ns":"rooms","obj":"lobby"}                           prefix, start, end, limit, reverse
+  {"op":"txn","ns":"rooms","obj":"lobby","ops":[{"op":"put","key":"k","value":"v"},{"op":"delete","key":"x"}]}
+  {"op":"many","txns":[{"ns":"rooms","obj":"a","ops":[...]},{"ns":"rooms","obj":"b","ops":[...]}]}
+  {"op":"objects","ns":"rooms","limit":100,"after":"ID"}             after: an id, as in the reply's "next"
+  {"op":"info","ns":"rooms","obj":"lobby"}
+  {"op":"delete_object","ns":"rooms","obj":"lobby"}                  empty from now on; the history stays
+  {"op":"purge","ns":"rooms","obj":"lobby"}                          state, history and name, for good
+  {"op":"verify","ns":"rooms","obj":"lobby"}                         without ns and obj: everything
+  {"op":"sync"}  {"op":"checkpoint"}  {"op":"stat"}
+Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq".
+Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all.
+
+Replies, one per line and in order: {"ok":true,"seq":7,"lsn":4711,...} or {"ok":false,"error":"TooLarge","message":"..."}.
+A reply leaves only when all that it tells of is durable. Requests are read on while earlier replies wait.
+
+Example:
+  echo '{"op":"put","ns":"n","obj":"o","key":"k","value":"v"}' | lineal exec --dir data
+"#;
+
+const OBJECTS_HELP: &str = "\
+Examples:
+  lineal objects --dir data --ns rooms
+  lineal objects --dir data --ns rooms --limit 100 --after 0a1b2c3d4e5f60718293a4b5c6d7e8f9 --json
+";
+
+const GET_HELP: &str = "\
+Examples:
+  lineal get --dir data --ns rooms --object lobby topic
+  lineal get --dir data --ns rooms --id 10a1b2c3d4e5f60718293a4b5c6d7e8f topic --json
+";
+
+const DUMP_HELP: &str = r#"One line per entry, {"ns","obj","key","value","seq"}, sorted by namespace, object name (then the id of those without
+one) and key; last {"blake3":"...","entries":n}, the hash of all lines before it. The directory stays as it is.
+
+Examples:
+  lineal dump --dir data > before.jsonl
+  lineal dump --dir data --ns rooms --object lobby
+"#;
+
+const VERIFY_HELP: &str = "\
+Checks every file, every checksum and every object's chain, and says what it checked. The directory stays as it is.
+
+Example:
+  lineal verify --dir data
+";
+
+const STAT_HELP: &str = "\
+Examples:
+  lineal stat --dir data
+  lineal stat --dir data --prometheus
+";
+
+fn with_codes(help: &str) -> String {
+    format!("{help}\n{}", exit::HELP)
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Replay a git repository's real history, kill the writer half-way, and compare every byte at the end.
+    #[command(after_help = with_codes(DEMO_HELP))]
+    Demo(Demo),
+    /// The writing part of the demo, which gets killed.
+    #[command(hide = true)]
+    DemoWriter(DemoWriter),
+    /// Run requests from stdin, one JSON object per line, and answer on stdout.
+    #[command(after_help = with_codes(EXEC_HELP))]
+    Exec(Exec),
+    /// List the objects of a namespace, by id.
+    #[command(after_help = with_codes(OBJECTS_HELP))]
+    Objects(Objects),
+    /// Print one value.
+    #[command(after_help = with_codes(GET_HELP))]
+    Get(Get),
+    /// Print everything, sorted, with a hash.
+    #[command(after_help = with_codes(DUMP_HELP))]
+    Dump(Dump),
+    /// Check every file, checksum and chain.
+    #[command(after_help = with_codes(VERIFY_HELP))]
+    Verify(Verify),
+    /// Print counters and sizes.
+    #[command(after_help = with_codes(STAT_HELP))]
+    Stat(Stat),
+}
+
+impl Command {
+    /// Whether errors are told as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Command::Demo(args) => args.json,
+            Command::DemoWriter(_) => false,
+            Command::Exec(_) => false,
+            Command::Objects(args) => args.json,
+            Command::Get(args) => args.json,
+            Command::Dump(_) => false,
+            Command::Verify(args) => args.json,
+            Command::Stat(args) => args.json,
+        }
+    }
+}
+
+/// The data directory of a command that only reads.
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Dir {
+    /// The data directory; it is only read
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    /// Read a log that is damaged in its acknowledged part, up to the damage
+    #[arg(long)]
+    pub(crate) salvage: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+#[command(group = ArgGroup::new("which").required(true).args(["object", "id"]))]
+pub(crate) struct Address {
+    /// The namespace
+    #[arg(long, value_name = "N")]
+    pub(crate) ns: String,
+    /// The object, by name
+    #[arg(long, value_name = "O")]
+    pub(crate) object: Option<String>,
+    /// The object, by id (for those without a name)
+    #[arg(long, value_name = "HEX", value_parser = parse_id)]
+    pub(crate) id: Option<ObjectId>,
+}
+
+impl Address {
+    /// The object as a person wrote it.
+    pub(crate) fn shown(&self) -> String {
+        match (&self.object, self.id) {
+            (Some(name), _) => format!("{name:?}"),
+            (None, Some(id)) => id.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Demo {
+    /// The git repository to replay (default: the one you stand in)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) repo: Option<PathBuf>,
+    /// Where to write: a directory that is missing or empty (default: a temporary one, removed at the end)
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Replay only the last N commits
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) commits: Option<u64>,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What the demo tells the process that writes.
+#[derive(Debug, ArgsOf)]
+pub(crate) struct DemoWriter {
+    /// The data directory
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// The repository; without it the built-in data set is replayed
+    #[arg(long)]
+    pub(crate) repo: Option<PathBuf>,
+    /// The last git commit to replay
+    #[arg(long, requires = "repo")]
+    pub(crate) tip: Option<String>,
+    /// The git commit before the first one to replay
+    #[arg(long, requires = "repo")]
+    pub(crate) base: Option<String>,
+    /// Stop for good after this many commits and wait for the kill
+    #[arg(long)]
+    pub(crate) hold_at: Option<u64>,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Exec {
+    /// The data directory; it is created if it is missing
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Objects {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    /// The namespace
+    #[arg(long, value_name = "N")]
+    pub(crate) ns: String,
+    /// At most this many
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// Only those after this id
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    pub(crate) after: Option<ObjectId>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// The key
+    pub(crate) key: String,
+    /// The value and its seq as JSON, instead of the raw bytes
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Dump {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    /// Only this namespace
+    #[arg(long, value_name = "N")]
+    pub(crate) ns: Option<String>,
+    /// Only this object, by name
+    #[arg(long, value_name = "O", requires = "ns")]
+    pub(crate) object: Option<String>,
+    /// Only this object, by id
+    #[arg(long, value_name = "HEX", requires = "ns", conflicts_with = "object", value_parser = parse_id)]
+    pub(crate) id: Option<ObjectId>,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Stat {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    /// As JSON
+    #[arg(long, conflicts_with = "prometheus")]
+    pub(crate) json: bool,
+    /// As text that Prometheus reads
+    #[arg(long)]
+    pub(crate) prometheus: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_tells_the_exit_codes() {
+        for command in Args::command().get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            assert!(command.render_help().to_string().contains("Exit codes:"), "{}", command.get_name());
+        }
+    }
+}

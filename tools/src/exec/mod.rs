@@ -1,0 +1,69 @@
+//! `lineal exec`: the engine for any language, one JSON request per line, one JSON reply per line.
+//!
+//! The main thread reads requests and runs them, one after the other, without waiting for the disk; what they answer
+//! goes, with its gate, through a bounded queue to a second thread that waits for each gate and writes the reply. So
+//! replies keep the order of the requests, and one fsync serves all requests that arrived while the last one ran.
+
+mod lines;
+mod reply;
+mod request;
+mod room;
+mod session;
+mod writer;
+
+use std::io;
+
+use lineal::{Engine, Options};
+
+use self::{
+    lines::{Lines, Next},
+    reply::Queued,
+    room::Room,
+    session::Session,
+    writer::Writer,
+};
+use crate::{
+    args,
+    exit::{Failure, Outcome},
+    sync::{Arc, mpsc, thread},
+};
+
+/// Replies that may wait for their gates at a time.
+///
+/// Source: chosen; above it a group commit of small requests does not get faster.
+const QUEUE_MAX: usize = 4096;
+
+pub(crate) fn run(args: &args::Exec) -> Outcome {
+    let engine = Options::new().open(&args.dir)?;
+    let room = Arc::new(Room::new());
+    let (queue, replies) = mpsc::sync_channel(QUEUE_MAX);
+    let writer = Writer::new(engine.clone(), Arc::clone(&room), replies);
+    let writing = thread::Builder::new()
+        .name("lineal-replies".into())
+        .spawn(move || writer.run())
+        .map_err(|error| Failure::io("the thread that writes replies could not be started", &error))?;
+    let read = serve(&engine, &room, &queue);
+    drop(queue);
+    let wrote = writing.join().unwrap_or_else(|_| Err(Failure::other("the thread that writes replies failed")));
+    let closed = engine.close().map_err(Failure::from);
+    wrote?;
+    read?;
+    closed
+}
+
+/// Reads and runs requests until there are no more, or nobody answers them any more.
+fn serve(engine: &Engine, room: &Room, queue: &mpsc::SyncSender<Queued>) -> Outcome {
+    let mut session = Session::new(engine.clone());
+    let mut lines = Lines::new(io::stdin().lock());
+    loop {
+        let queued = match lines.next().map_err(|error| Failure::io("reading stdin failed", &error))? {
+            Next::End => return Ok(()),
+            Next::Line(line) => session.answer(line),
+            Next::TooLong { bytes } => session.refuse_line(bytes),
+        };
+        room.take(queued.weight());
+        if queue.send(queued).is_err() || room.is_shut() {
+            return Ok(());
+        }
+    }
+}

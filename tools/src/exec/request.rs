@@ -1,0 +1,273 @@
+//! Requests as they come in: JSON, checked for shape before anything is done.
+
+use lineal::ObjectId;
+use serde_json::{Map, Value};
+
+use crate::{bytes, open::parse_id};
+
+/// What is wrong with a line.
+pub(super) type Malformed = String;
+
+/// An object, as a request names it.
+pub(super) struct Target {
+    pub(super) ns: String,
+    pub(super) object: Named,
+}
+
+pub(super) enum Named {
+    Name(String),
+    Id(ObjectId),
+}
+
+/// What a write may say besides what it writes.
+#[derive(Clone, Default)]
+pub(super) struct Terms {
+    pub(super) cause: Option<String>,
+    pub(super) expect_seq: Option<u64>,
+}
+
+pub(super) enum Op {
+    Put { key: Vec<u8>, value: Vec<u8> },
+    Delete { key: Vec<u8> },
+    DeleteRange { start: Vec<u8>, end: Option<Vec<u8>> },
+    DeleteAll,
+}
+
+pub(super) struct Write {
+    pub(super) target: Target,
+    pub(super) ops: Vec<Op>,
+    pub(super) terms: Terms,
+}
+
+pub(super) struct List {
+    pub(super) prefix: Vec<u8>,
+    pub(super) start: Option<Vec<u8>>,
+    pub(super) end: Option<Vec<u8>>,
+    pub(super) limit: u64,
+    pub(super) reverse: bool,
+}
+
+pub(super) enum After {
+    Id(ObjectId),
+    Name(String),
+}
+
+pub(super) enum Request {
+    Get { target: Target, key: Vec<u8> },
+    List { target: Target, list: List },
+    Write(Write),
+    Many(Vec<Write>),
+    Objects { ns: String, limit: Option<u64>, after: Option<After> },
+    Info(Target),
+    DeleteObject { target: Target, terms: Terms },
+    Purge { target: Target, terms: Terms },
+    VerifyObject(Target),
+    VerifyAll,
+    Sync,
+    Checkpoint,
+    Stat,
+}
+
+/// Reads a line: the request's own id, if it has one, and the request.
+pub(super) fn parse(line: &[u8]) -> (Option<Value>, Result<Request, Malformed>) {
+    match serde_json::from_slice(line) {
+        Ok(Value::Object(map)) => {
+            let mut fields = Fields(map);
+            (fields.0.remove("id"), fields.request())
+        }
+        Ok(_) => (None, Err("a request is a JSON object".into())),
+        Err(error) => (None, Err(format!("the line is not JSON: {error}"))),
+    }
+}
+
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn request(&mut self) -> Result<Request, Malformed> {
+        let op = self.text("op")?;
+        Ok(match op.as_str() {
+            "get" => Request::Get { target: self.target()?, key: self.bytes("key")? },
+            "put" | "delete" => {
+                let ops = vec![self.op(&op)?];
+                Request::Write(Write { target: self.target()?, ops, terms: self.terms(&Terms::default())? })
+            }
+            "txn" => Request::Write(self.write(&Terms::default())?),
+            "many" => {
+                let shared = Terms { cause: self.terms(&Terms::default())?.cause, expect_seq: None };
+                let txns = self.items("txns")?.into_iter().map(|mut txn| txn.write(&shared));
+                Request::Many(txns.collect::<Result<_, _>>()?)
+            }
+            "list" => Request::List { target: self.target()?, list: self.list()? },
+            "objects" => Request::Objects {
+                ns: self.text("ns")?,
+                limit: self.number("limit")?,
+                after: self.after()?,
+            },
+            "info" => Request::Info(self.target()?),
+            "delete_object" => {
+                Request::DeleteObject { target: self.target()?, terms: self.terms(&Terms::default())? }
+            }
+            "purge" => Request::Purge { target: self.target()?, terms: self.terms(&Terms::default())? },
+            "verify" if self.has("ns") || self.has("obj") => Request::VerifyObject(self.target()?),
+            "verify" => Request::VerifyAll,
+            "sync" => Request::Sync,
+            "checkpoint" => Request::Checkpoint,
+            "stat" => Request::Stat,
+            unknown => return Err(format!("there is no op {unknown:?}")),
+        })
+    }
+
+    fn write(&mut self, shared: &Terms) -> Result<Write, Malformed> {
+        let ops = self.items("ops")?.into_iter().map(|mut fields| {
+            let op = fields.text("op")?;
+            fields.op(&op)
+        });
+        let ops = ops.collect::<Result<_, _>>()?;
+        Ok(Write { target: self.target()?, ops, terms: self.terms(shared)? })
+    }
+
+    fn op(&mut self, op: &str) -> Result<Op, Malformed> {
+        match op {
+            "put" => Ok(Op::Put { key: self.bytes("key")?, value: self.bytes("value")? }),
+            "delete" => Ok(Op::Delete { key: self.bytes("key")? }),
+            "delete_range" => Ok(Op::DeleteRange {
+                start: self.bytes_if_there("start")?.unwrap_or_default(),
+                end: self.bytes_if_there("end")?,
+            }),
+            "delete_all" => Ok(Op::DeleteAll),
+            unknown => Err(format!("a transaction has no op {unknown:?}")),
+        }
+    }
+
+    fn list(&mut self) -> Result<List, Malformed> {
+        Ok(List {
+            prefix: self.bytes_if_there("prefix")?.unwrap_or_default(),
+            start: self.bytes_if_there("start")?,
+            end: self.bytes_if_there("end")?,
+            limit: self.number("limit")?.unwrap_or(u64::MAX),
+            reverse: self.flag("reverse")?,
+        })
+    }
+
+    fn terms(&mut self, shared: &Terms) -> Result<Terms, Malformed> {
+        let own = Terms { cause: self.text_if_there("cause")?, expect_seq: self.number("expect_seq")? };
+        Ok(Terms { cause: own.cause.or_else(|| shared.cause.clone()), expect_seq: own.expect_seq })
+    }
+
+    fn target(&mut self) -> Result<Target, Malformed> {
+        let ns = self.text("ns")?;
+        let object = match self.take("obj") {
+            Some(Value::String(name)) => Named::Name(name),
+            Some(Value::Object(map)) => match map.get("id") {
+                Some(Value::String(id)) => Named::Id(parse_id(id)?),
+                _ => return Err("\"obj\" is a name or {\"id\": \"32 hexadecimal digits\"}".into()),
+            },
+            Some(_) => return Err("\"obj\" is a name or {\"id\": \"32 hexadecimal digits\"}".into()),
+            None => return Err("\"obj\" is missing".into()),
+        };
+        Ok(Target { ns, object })
+    }
+
+    /// Where a listing goes on: an id, or the name of the last object that was seen.
+    fn after(&mut self) -> Result<Option<After>, Malformed> {
+        Ok(self.text_if_there("after")?.map(|after| match parse_id(&after) {
+            Ok(id) => After::Id(id),
+            Err(_) => After::Name(after),
+        }))
+    }
+
+    /// A field; `null` is as good as none.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    fn text(&mut self, name: &str) -> Result<String, Malformed> {
+        self.text_if_there(name)?.ok_or_else(|| format!("{name:?} is missing"))
+    }
+
+    fn text_if_there(&mut self, name: &str) -> Result<Option<String>, Malformed> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{name:?} is not a string")),
+        }
+    }
+
+    fn bytes(&mut self, name: &str) -> Result<Vec<u8>, Malformed> {
+        self.bytes_if_there(name)?.ok_or_else(|| format!("{name:?} is missing"))
+    }
+
+    fn bytes_if_there(&mut self, name: &str) -> Result<Option<Vec<u8>>, Malformed> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value) => {
+                bytes::read(value).map(Some).ok_or_else(|| format!("{name:?} is neither a string nor {{\"b64\": …}}"))
+            }
+        }
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<u64>, Malformed> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or_else(|| format!("{name:?} is not a number from 0 up")),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool, Malformed> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| format!("{name:?} is neither true nor false")),
+        }
+    }
+
+    fn items(&mut self, name: &str) -> Result<Vec<Fields>, Malformed> {
+        let wrong = || format!("{name:?} is not a list of objects");
+        let Some(Value::Array(items)) = self.take(name) else { return Err(wrong()) };
+        let fields = items.into_iter().map(|item| match item {
+            Value::Object(map) => Ok(Fields(map)),
+            _ => Err(wrong()),
+        });
+        fields.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(line: &str) -> String {
+        parse(line.as_bytes()).1.err().unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(refused("").contains("not JSON"));
+        assert!(refused("[]").contains("JSON object"));
+        assert!(refused("{}").contains("\"op\" is missing"));
+        assert!(refused(r#"{"op":"fly"}"#).contains("fly"));
+        assert!(refused(r#"{"op":"get","ns":"n","obj":"o"}"#).contains("\"key\" is missing"));
+        assert!(refused(r#"{"op":"get","ns":"n","obj":{"id":"1"},"key":"k"}"#).contains("32 hex"));
+        assert!(refused(r#"{"op":"put","ns":"n","obj":"o","key":"k","value":1}"#).contains("\"value\""));
+        assert!(refused(r#"{"op":"put","ns":"n","obj":"o","key":"k","value":"","expect_seq":-1}"#).contains("expect_seq"));
+        assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[1]}"#).contains("\"ops\""));
+        assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[{"op":"get","key":"k"}]}"#).contains("get"));
+        assert!(refused(r#"{"op":"many","txns":{}}"#).contains("\"txns\""));
+    }
+
+    #[test]
+    fn the_id_comes_back_also_from_a_request_that_is_wrong() {
+        assert_eq!(parse(br#"{"id":[7],"op":"fly"}"#).0, Some(serde_json::json!([7])));
+    }
+
+    #[test]
+    fn one_cause_serves_all_transactions_that_have_none() {
+        let line = br#"{"op":"many","cause":"all","txns":[{"ns":"n","obj":"a","ops":[]},{"ns":"n","obj":"b","ops":[],"cause":"own"}]}"#;
+        let Ok(Request::Many(writes)) = parse(line).1 else { panic!() };
+        let causes: Vec<_> = writes.iter().map(|write| write.terms.cause.as_deref()).collect();
+        assert_eq!(causes, [Some("all"), Some("own")]);
+    }
+}

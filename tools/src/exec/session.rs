@@ -1,0 +1,393 @@
+//! Runs requests on the engine, one after the other.
+
+use std::{collections::HashMap, ops::Bound};
+
+use lineal::{Engine, Error, Gated, Namespace, Object, Tx, View};
+
+use super::{
+    reply::{Answer, Queued, Refusal},
+    request::{self, After, List, Named, Op, Request, Target, Terms, Write},
+};
+use crate::{
+    json::{self, Line},
+    objects, stat, verify,
+};
+
+/// Most bytes of keys and values in the reply to one `list`.
+///
+/// Source: chosen; as much as the largest transaction. Longer lists are read in parts.
+const LIST_BYTES_MAX: usize = 64 << 20;
+
+/// Objects in the reply to one `objects` that names no limit.
+///
+/// Source: chosen; a reply of about a megabyte.
+const OBJECTS_LIMIT: u64 = 10_000;
+
+pub(super) struct Session {
+    engine: Engine,
+    namespaces: HashMap<String, Namespace>,
+}
+
+impl Session {
+    pub(super) fn new(engine: Engine) -> Session {
+        Session { engine, namespaces: HashMap::new() }
+    }
+
+    /// Runs the request on a line. What comes back is told only when its gate has opened.
+    pub(super) fn answer(&mut self, line: &[u8]) -> Queued {
+        let (id, request) = request::parse(line);
+        let answer = match request {
+            Ok(request) => self.run(request).unwrap_or_else(Answer::Refused),
+            Err(malformed) => Answer::Refused(Refusal::Malformed(malformed)),
+        };
+        Queued::new(id, answer)
+    }
+
+    /// Answers a line that was too long to be read.
+    pub(super) fn refuse_line(&self, bytes: u64) -> Queued {
+        let limit = super::lines::LINE_BYTES_MAX as u64;
+        Queued::new(None, Answer::Refused(Error::TooLarge { what: "line", limit, size: bytes }.into()))
+    }
+
+    fn run(&mut self, request: Request) -> Result<Answer, Refusal> {
+        match request {
+            Request::Get { target, key } => self.get(&target, &key),
+            Request::List { target, list } => self.list(&target, &list),
+            Request::Write(write) => self.write(write),
+            Request::Many(writes) => self.many(&writes),
+            Request::Objects { ns, limit, after } => self.objects(&ns, limit, after),
+            Request::Info(target) => self.info(&target),
+            Request::DeleteObject { target, terms } => {
+                let cause = terms.cause.clone().unwrap_or_default();
+                self.erase(&target, &terms, |object| object.delete_because(&cause))
+            }
+            Request::Purge { target, terms } => self.erase(&target, &terms, Object::purge),
+            Request::VerifyObject(target) => self.verify_object(&target),
+            Request::VerifyAll => self.verify_all(),
+            Request::Sync => self.sync(),
+            Request::Checkpoint => self.checkpoint(),
+            Request::Stat => {
+                let mut line = Line::new();
+                stat::fields(&self.engine.stats(), &mut line);
+                Ok(Answer::Now(line.fields()))
+            }
+        }
+    }
+
+    fn namespace(&mut self, name: &str) -> Result<Namespace, Error> {
+        if let Some(namespace) = self.namespaces.get(name) {
+            return Ok(namespace.clone());
+        }
+        let namespace = self.engine.namespace(name)?;
+        self.namespaces.insert(name.to_owned(), namespace.clone());
+        Ok(namespace)
+    }
+
+    /// The namespace, if it is there: looking at it does not make it.
+    fn existing_namespace(&mut self, name: &str) -> Result<Option<Namespace>, Error> {
+        if let Some(namespace) = self.namespaces.get(name) {
+            return Ok(Some(namespace.clone()));
+        }
+        match self.engine.existing_namespace(name) {
+            Ok(namespace) => {
+                self.namespaces.insert(name.to_owned(), namespace.clone());
+                Ok(Some(namespace))
+            }
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn object(&mut self, target: &Target) -> Result<Object, Error> {
+        object_in(&self.namespace(&target.ns)?, &target.object)
+    }
+
+    fn existing_object(&mut self, target: &Target) -> Result<Option<Object>, Error> {
+        match self.existing_namespace(&target.ns)? {
+            Some(namespace) => object_in(&namespace, &target.object).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn get(&mut self, target: &Target, key: &[u8]) -> Result<Answer, Refusal> {
+        let Some(object) = self.existing_object(target)? else {
+            return Ok(nothing_there(Line::new().null("value").fields()));
+        };
+        read(&object, |view| {
+            let mut line = Line::new();
+            match view.get(key)? {
+                Some(value) => line.bytes("value", &value),
+                None => line.null("value"),
+            };
+            Ok(line.fields())
+        })
+    }
+
+    fn list(&mut self, target: &Target, list: &List) -> Result<Answer, Refusal> {
+        let Some(object) = self.existing_object(target)? else {
+            return Ok(nothing_there(Line::new().json("entries", "[]").fields()));
+        };
+        read(&object, |view| entries(view, list))
+    }
+
+    fn write(&mut self, write: Write) -> Result<Answer, Refusal> {
+        let object = self.object(&write.target)?;
+        let mut spot = Spot::default();
+        let gate = object.transact(|tx| {
+            spot = Spot::before(tx.seq(), &object);
+            apply(tx, &write)?;
+            Ok(String::new())
+        });
+        let known = spot.after(&object)?.fields();
+        Ok(Answer::Gated { known, gate, bytes: 0 })
+    }
+
+    fn many(&mut self, writes: &[Write]) -> Result<Answer, Refusal> {
+        let objects: Vec<Object> =
+            writes.iter().map(|write| self.object(&write.target)).collect::<Result<_, _>>()?;
+        let each: Vec<&Object> = objects.iter().collect();
+        let mut spots = Vec::with_capacity(each.len());
+        let gate = self.engine.transact_all(&each, |txs| {
+            spots.extend(txs.iter().zip(&objects).map(|(tx, object)| Spot::before(tx.seq(), object)));
+            txs.iter_mut().zip(writes).try_for_each(|(tx, write)| apply(tx, write))?;
+            Ok(String::new())
+        });
+        let mut newest = 0;
+        let mut txns = Vec::with_capacity(spots.len());
+        for (spot, object) in spots.into_iter().zip(&objects) {
+            let spot = spot.after(object)?;
+            newest = spot.lsn.max(newest);
+            txns.push(format!("{{{}}}", spot.fields()));
+        }
+        let known = Line::new().number("lsn", newest).json("txns", &json::list(txns)).fields();
+        Ok(Answer::Gated { known, gate, bytes: 0 })
+    }
+
+    fn objects(&mut self, ns: &str, limit: Option<u64>, after: Option<After>) -> Result<Answer, Refusal> {
+        let mut found = Vec::new();
+        let mut next = None;
+        if let Some(namespace) = self.existing_namespace(ns)? {
+            let after = match after {
+                None => None,
+                Some(After::Id(id)) => Some(id),
+                Some(After::Name(name)) => Some(namespace.object(&name)?.id()),
+            };
+            let limit = limit.unwrap_or(OBJECTS_LIMIT);
+            let mut last = None;
+            let mut objects = namespace.objects_after(after)?;
+            while (found.len() as u64) < limit {
+                let Some(info) = objects.next().transpose()? else { break };
+                last = Some(info.id);
+                found.push(objects::json(&info));
+            }
+            next = last.filter(|_| found.len() as u64 == limit);
+        }
+        let mut line = Line::new();
+        line.json("objects", &json::list(found));
+        match next {
+            Some(id) => line.text("next", &id.to_string()),
+            None => line.null("next"),
+        };
+        Ok(Answer::Now(line.fields()))
+    }
+
+    fn info(&mut self, target: &Target) -> Result<Answer, Refusal> {
+        let object = self.existing_object(target)?.ok_or_else(|| not_found(target))?;
+        let info = object.info()?;
+        let mut line = Line::new();
+        line.object("obj", info.name.as_deref(), info.id).text("id", &info.id.to_string());
+        line.number("seq", info.seq).number("lsn", info.lsn).number("bytes", info.bytes);
+        line.flag("exists", info.exists).number("last_commit_us", info.last_commit.0);
+        Ok(Answer::Now(line.fields()))
+    }
+
+    /// Deletes or purges an object.
+    fn erase(
+        &mut self,
+        target: &Target,
+        terms: &Terms,
+        how: impl FnOnce(&Object) -> Gated<()>,
+    ) -> Result<Answer, Refusal> {
+        let Some(object) = self.existing_object(target)? else {
+            check_seq(terms, 0)?;
+            return Ok(nothing_there(String::new()));
+        };
+        // Nobody else writes, so what holds now holds when the object is erased.
+        let mut spot = None;
+        let gate = object.read(|view| {
+            check_seq(terms, view.seq())?;
+            spot = Some(Spot::before(view.seq(), &object));
+            Ok(String::new())
+        });
+        let Some(spot) = spot else { return Ok(Answer::Gated { known: String::new(), gate, bytes: 0 }) };
+        let gate = how(&object).map(|()| String::new());
+        let known = spot.after(&object)?.fields();
+        Ok(Answer::Gated { known, gate, bytes: 0 })
+    }
+
+    fn verify_object(&mut self, target: &Target) -> Result<Answer, Refusal> {
+        let object = self.existing_object(target)?.ok_or_else(|| not_found(target))?;
+        let verified = object.verify()?;
+        let hash: String = verified.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut line = Line::new();
+        line.number("seq", verified.last_seq).number("first_seq", verified.first_seq);
+        line.number("commits", verified.commits).number("leaves", verified.leaves).text("hash", &hash);
+        Ok(Answer::Now(line.fields()))
+    }
+
+    fn verify_all(&mut self) -> Result<Answer, Refusal> {
+        let report = self.engine.verify(&mut |_| ())?;
+        let mut line = Line::new();
+        verify::fields(&report, &mut line);
+        Ok(Answer::Now(line.fields()))
+    }
+
+    fn sync(&mut self) -> Result<Answer, Refusal> {
+        self.engine.sync()?;
+        Ok(Answer::Now(Line::new().number("lsn", self.engine.stats().durable_lsn).fields()))
+    }
+
+    fn checkpoint(&mut self) -> Result<Answer, Refusal> {
+        let done = self.engine.checkpoint()?;
+        let mut line = Line::new();
+        line.number("lsn", done.line).number("objects", done.objects).number("commits", done.commits);
+        line.number("pack_bytes", done.pack_bytes);
+        Ok(Answer::Now(line.fields()))
+    }
+}
+
+fn object_in(namespace: &Namespace, object: &Named) -> Result<Object, Error> {
+    match object {
+        Named::Name(name) => namespace.object(name),
+        Named::Id(id) => namespace.by_id(*id),
+    }
+}
+
+fn not_found(target: &Target) -> Error {
+    Error::NotFound { what: format!("namespace {:?}", target.ns) }
+}
+
+/// The answer about an object that never was.
+fn nothing_there(fields: String) -> Answer {
+    Answer::Now(Line::new().number("seq", 0).number("lsn", 0).append(&fields).fields())
+}
+
+fn check_seq(terms: &Terms, actual: u64) -> Result<(), Error> {
+    match terms.expect_seq {
+        Some(expected) if expected != actual => Err(Error::Conflict { expected, actual }),
+        _ => Ok(()),
+    }
+}
+
+fn apply(tx: &mut Tx<'_>, write: &Write) -> Result<(), Error> {
+    if let Some(seq) = write.terms.expect_seq {
+        tx.expect_seq(seq)?;
+    }
+    if let Some(cause) = &write.terms.cause {
+        tx.cause(cause.as_str())?;
+    }
+    for op in &write.ops {
+        match op {
+            Op::Put { key, value } => tx.put(key, value)?,
+            Op::Delete { key } => tx.delete(key)?,
+            Op::DeleteRange { start, end: Some(end) } => tx.delete_range(start..end)?,
+            Op::DeleteRange { start, end: None } => tx.delete_range(start..)?,
+            Op::DeleteAll => tx.delete_all()?,
+        }
+    }
+    Ok(())
+}
+
+fn read(object: &Object, f: impl FnOnce(&View<'_>) -> Result<String, Error>) -> Result<Answer, Refusal> {
+    let mut spot = Spot::default();
+    let mut bytes = 0;
+    let gate = object.read(|view| {
+        spot = Spot::before(view.seq(), object);
+        let fields = f(view)?;
+        bytes = fields.len();
+        Ok(fields)
+    });
+    let known = spot.after(object)?.fields();
+    Ok(Answer::Gated { known, gate, bytes })
+}
+
+fn entries(view: &View<'_>, list: &List) -> Result<String, Error> {
+    let start = list.start.as_ref().filter(|start| **start > list.prefix).unwrap_or(&list.prefix);
+    let after_prefix = end_of(&list.prefix);
+    let end = match (&list.end, &after_prefix) {
+        (Some(end), Some(after)) => Some(end.min(after)),
+        (end, after) => end.as_ref().or(after.as_ref()),
+    };
+    let mut entries = view
+        .range::<&Vec<u8>>((Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded)))
+        .limit(list.limit);
+    if list.reverse {
+        entries = entries.reverse();
+    }
+    let mut size = 0;
+    let mut found = Vec::new();
+    for entry in entries {
+        let (key, value) = entry?;
+        size += key.len() + value.len();
+        if size > LIST_BYTES_MAX {
+            let (limit, size) = (LIST_BYTES_MAX as u64, size as u64);
+            return Err(Error::TooLarge { what: "list (use limit and start)", limit, size });
+        }
+        found.push(Line::new().bytes("key", &key).bytes("value", &value).end());
+    }
+    Ok(Line::new().json("entries", &json::list(found)).fields())
+}
+
+/// The first key after all that begin with `prefix`; `None` if there is none.
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// Where an object stands: its number of commits and the log position of the newest one.
+#[derive(Clone, Copy, Default)]
+struct Spot {
+    seq: u64,
+    lsn: u64,
+}
+
+impl Spot {
+    /// Where it stands inside a transaction or a read.
+    fn before(seq: u64, object: &Object) -> Spot {
+        Spot { seq, lsn: object.last_lsn().0 }
+    }
+
+    /// Where it stands now, when at most one commit was made since.
+    fn after(self, object: &Object) -> Result<Spot, Error> {
+        let lsn = object.last_lsn().0;
+        let seq = self.seq + u64::from(lsn != self.lsn);
+        if lsn > 0 || seq == 0 {
+            return Ok(Spot { seq, lsn });
+        }
+        // Its newest commit is durable and packed, so this waits for nothing.
+        match object.info() {
+            Ok(info) => Ok(Spot { seq, lsn: info.lsn }),
+            Err(Error::NotFound { .. }) => Ok(Spot { seq, lsn }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fields(self) -> String {
+        Line::new().number("seq", self.seq).number("lsn", self.lsn).fields()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_next_key_that_does_not_begin_with_it() {
+        assert_eq!(end_of(b"ab"), Some(b"ac".to_vec()));
+        assert_eq!(end_of(b"a\xff"), Some(b"b".to_vec()));
+        assert_eq!(end_of(b"\xff\xff"), None);
+        assert_eq!(end_of(b""), None);
+    }
+}

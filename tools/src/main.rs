@@ -1,0 +1,57 @@
+//! The `lineal` command.
+//!
+//! Responsible for: making the engine usable and checkable from a shell and from any language. Not responsible for:
+//! anything that a program linking the engine would need; that is in the crate `lineal`.
+
+mod args;
+mod bytes;
+mod demo;
+mod dump;
+mod exec;
+mod exit;
+mod get;
+mod json;
+mod objects;
+mod open;
+mod progress;
+mod signals;
+mod stat;
+mod stdout;
+mod sync;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::{Args, Command},
+    exit::{Code, Outcome},
+};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(usage) => {
+            // Printing help or a usage error to a closed pipe is no reason to fail differently.
+            let _ = usage.print();
+            return if usage.use_stderr() { Code::Usage.into() } else { Code::Ok.into() };
+        }
+    };
+    let json = args.command.wants_json();
+    let outcome = signals::tolerate().and_then(|()| run(args.command));
+    exit::report(outcome, json)
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::DemoWriter(args) => demo::writer::run(&args),
+        Command::Exec(args) => exec::run(&args),
+        Command::Objects(args) => objects::run(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Dump(args) => dump::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Stat(args) => stat::run(&args),
+    }
+}

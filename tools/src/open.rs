@@ -1,0 +1,88 @@
+//! Opening for reading, and finding what an argument names.
+
+use std::path::Path;
+
+use lineal::{Engine, Error, Namespace, Object, ObjectId, ObjectInfo};
+
+use crate::{
+    args::{Address, Dir},
+    exit::{Failure, Outcome},
+};
+
+/// Opens the data directory for reading; no byte of it changes.
+pub(crate) fn read_only(dir: &Dir) -> Outcome<Engine> {
+    refuse_missing(&dir.dir)?;
+    Ok(lineal::Options::new().salvage(dir.salvage).open_read_only(&dir.dir)?)
+}
+
+fn refuse_missing(dir: &Path) -> Outcome {
+    match dir.try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::not_found(format!("there is no data directory {}", dir.display()))),
+        Err(error) => Err(Failure::io(format_args!("{} cannot be looked at", dir.display()), &error)),
+    }
+}
+
+/// The object that the arguments name, and what is known of it. It exists.
+pub(crate) fn existing_object(engine: &Engine, address: &Address) -> Outcome<(Object, ObjectInfo)> {
+    let namespace = engine.existing_namespace(&address.ns)?;
+    let object = match (&address.object, address.id) {
+        (Some(name), _) => namespace.object(name)?,
+        (None, Some(id)) => namespace.by_id(id)?,
+        (None, None) => return Err(Failure::usage("name the object with --object or --id")),
+    };
+    let info = info_of(&object)?
+        .ok_or_else(|| Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown())))?;
+    Ok((object, info))
+}
+
+/// What is known of an object, if it exists.
+pub(crate) fn info_of(object: &Object) -> Outcome<Option<ObjectInfo>> {
+    match object.info() {
+        Ok(info) if info.exists => Ok(Some(info)),
+        Ok(_) | Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The namespaces to look at, by name: one, or all.
+pub(crate) fn namespaces(engine: &Engine, only: Option<&str>) -> Outcome<Vec<Namespace>> {
+    match only {
+        Some(name) => Ok(vec![engine.existing_namespace(name)?]),
+        None => {
+            let mut all = engine.namespaces()?;
+            all.sort_by(|a, b| a.name().cmp(b.name()));
+            Ok(all)
+        }
+    }
+}
+
+/// Reads an id: 32 hexadecimal digits.
+pub(crate) fn parse_id(text: &str) -> Result<ObjectId, String> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let mut id = [0; 16];
+    match digits {
+        Some(digits) if digits.len() == 32 => {
+            for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+                *byte = (pair[0] << 4) | pair[1];
+            }
+            Ok(ObjectId(id))
+        }
+        _ => Err("an id is 32 hexadecimal digits".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_as_it_prints() {
+        let id = ObjectId(*b"\x00\x11\xfe0123456789abc");
+        assert_eq!(parse_id(&id.to_string()), Ok(id));
+        for wrong in ["", "00", "zz000000000000000000000000000000", "+1000000000000000000000000000000"] {
+            assert!(parse_id(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Where groups go: one write and one `fdatasync`, then the seal.
+
+use crate::batch::Batch;
+use crate::error::LogError;
+use crate::format::{SECTOR_BYTES, Seal};
+use crate::ids::Lsn;
+use crate::queue::{Device, Flushed};
+use crate::segment::SegmentFile;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// The segment files, as the leader sees them, and what it did to them.
+#[derive(Debug, Default)]
+pub(crate) struct Segments {
+    /// Only the leader, or who starts or closes the log, counts here; others read.
+    pub(crate) fsyncs: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+}
+
+impl Segments {
+    fn count(counter: &AtomicU64, more: u64) {
+        counter.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Writes a group and makes it durable.
+    fn write(&self, batch: &Batch) -> Result<(), LogError> {
+        let SegmentFile { file, path, .. } = &batch.segment.file;
+        let (bytes, offset) = batch.output();
+        file.write_all_at(bytes, offset).map_err(|error| LogError::poisoned("write", path, error))?;
+        Self::count(&self.fsyncs, 1);
+        file.sync_data().map_err(|error| LogError::poisoned("sync", path, error))?;
+        Self::count(&self.groups, 1);
+        Self::count(&self.bytes_written, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Leaves word behind the last group of what is durable. A whole sector, so that the page need not be read first.
+    fn write_seal(
+        &self,
+        segment: &SegmentFile,
+        offset: u64,
+        durable: Lsn,
+        closed: bool,
+    ) -> Result<(), LogError> {
+        let seal = Seal { salt: segment.salt, id: segment.id, offset, durable, closed };
+        let mut sector = [0; SECTOR_BYTES as usize];
+        let encoded = seal.encode();
+        sector[..encoded.len()].copy_from_slice(&encoded);
+        let outcome = segment.file.write_all_at(&sector, offset);
+        outcome.map_err(|error| LogError::poisoned("write", &segment.path, error))?;
+        Self::count(&self.bytes_written, u64::from(SECTOR_BYTES));
+        Ok(())
+    }
+
+    /// Writes the last seal of a log that is closed, and makes it durable.
+    pub(crate) fn close(&self, segment: &SegmentFile, offset: u64, durable: Lsn) -> Result<(), LogError> {
+        self.write_seal(segment, offset, durable, true)?;
+        Self::count(&self.fsyncs, 1);
+        segment.file.sync_data().map_err(|error| LogError::poisoned("sync", &segment.path, error))
+    }
+}
+
+impl Device<Arc<Batch>> for Segments {
+    fn flush(&self, batch: &Arc<Batch>) -> Flushed {
+        if let Err(failure) = self.write(batch) {
+            return Flushed { durable: None, failure: Some(failure) };
+        }
+        let header = batch.header.as_ref().expect("a batch that is flushed is sealed");
+        let durable = header.last_lsn();
+        // The group is durable even if word of it cannot be left; nothing after it will be.
+        let sealed = self.write_seal(&batch.segment.file, batch.end(), durable, false);
+        Flushed { durable: Some(durable), failure: sealed.err() }
+    }
+}

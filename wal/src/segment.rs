@@ -1,0 +1,256 @@
+//! Segments: files of fixed size, and what is known of those that are in use.
+
+use crate::batch::Mark;
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::error::LogError;
+use crate::format::{GROUP_HEADER_BYTES, GroupHeader, ListEntry, ListState, group_bytes, segment_path};
+use crate::group::{Group, WINDOW_BYTES, Window};
+use crate::ids::{Lsn, SegmentId};
+use crate::options::RecordPlace;
+use crate::record::{OwnedRecord, Record, record_bytes, record_lsn};
+use crate::sync::{Arc, Mutex};
+use std::fmt;
+use std::io;
+
+/// An open segment file under one salt.
+pub(crate) struct SegmentFile {
+    pub(crate) id: SegmentId,
+    pub(crate) salt: u64,
+    pub(crate) capacity: u64,
+    pub(crate) sector_bytes: u32,
+    pub(crate) path: String,
+    pub(crate) file: Box<dyn DiskFile>,
+}
+
+impl fmt::Debug for SegmentFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SegmentFile({}, {} bytes, salt {:x})", self.path, self.capacity, self.salt)
+    }
+}
+
+impl SegmentFile {
+    /// Opens a listed segment.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        entry: &ListEntry,
+        sector_bytes: u32,
+        mode: OpenMode,
+    ) -> io::Result<Self> {
+        let path = segment_path(entry.id);
+        let file = disk.open(&path, mode)?;
+        Ok(Self { id: entry.id, salt: entry.salt, capacity: entry.capacity, sector_bytes, path, file })
+    }
+
+    pub(crate) fn entry(&self, state: ListState) -> ListEntry {
+        ListEntry { id: self.id, salt: self.salt, capacity: self.capacity, state }
+    }
+
+    /// Where the first group goes.
+    pub(crate) fn first_offset(&self) -> u64 {
+        u64::from(self.sector_bytes)
+    }
+
+    /// Where the last group must have ended: one sector is kept for a seal.
+    pub(crate) fn groups_end(&self) -> u64 {
+        self.capacity - u64::from(self.sector_bytes)
+    }
+
+    /// Whether a record of this size fits when the segment is new.
+    pub(crate) fn takes(&self, record_bytes: u64) -> bool {
+        self.first_offset() + group_bytes(record_bytes, self.sector_bytes) <= self.groups_end()
+    }
+
+    /// Fills `bytes` from `offset` on; what is beyond the end of the file reads as zeros.
+    pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), LogError> {
+        match self.file.read_exact_at(bytes, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.read_short(bytes, offset),
+            other => other,
+        }
+        .map_err(|error| LogError::io("read", &self.path, error))
+    }
+
+    fn read_short(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let rest = self.file.len()?.saturating_sub(offset);
+        let there = usize::try_from(rest).unwrap_or(usize::MAX).min(bytes.len());
+        bytes[there..].fill(0);
+        if there == 0 {
+            return Ok(());
+        }
+        self.file.read_exact_at(&mut bytes[..there], offset)
+    }
+
+    pub(crate) fn damaged(&self, offset: u64, lsn: Lsn, reason: impl Into<String>) -> LogError {
+        LogError::damaged(&self.path, offset, Some(lsn), reason)
+    }
+}
+
+/// Capacity of a segment that a record of this size fits in.
+pub(crate) fn capacity_for(record_bytes: u64, sector_bytes: u32) -> u64 {
+    group_bytes(record_bytes, sector_bytes) + 2 * u64::from(sector_bytes)
+}
+
+/// A segment that holds records, or is about to.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) file: SegmentFile,
+    pub(crate) first_lsn: Lsn,
+    pub(crate) order: u64,
+    /// Whether it is the one that was kept for the system.
+    pub(crate) is_reserve: bool,
+    index: Mutex<Index>,
+}
+
+/// Where the durable groups of a segment are.
+#[derive(Debug, Default)]
+struct Index {
+    groups: Vec<GroupPlace>,
+    /// Some records in the middle of large groups.
+    marks: Vec<Mark>,
+    /// Whether the groups that recovery did not read are in it.
+    complete: bool,
+}
+
+/// A group, in 16 bytes: a log of small groups has one for each sector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupPlace {
+    pub(crate) first_lsn: Lsn,
+    sector: u32,
+    payload_bytes: u32,
+}
+
+impl GroupPlace {
+    pub(crate) fn new(header: &GroupHeader, sector_bytes: u32) -> Self {
+        let sector = header.offset / u64::from(sector_bytes);
+        Self {
+            first_lsn: header.first_lsn,
+            sector: u32::try_from(sector).expect("a segment has fewer sectors than 2^32"),
+            payload_bytes: header.payload_bytes,
+        }
+    }
+
+    fn offset(&self, sector_bytes: u32) -> u64 {
+        u64::from(self.sector) * u64::from(sector_bytes)
+    }
+}
+
+impl Segment {
+    pub(crate) fn new(file: SegmentFile, first_lsn: Lsn, order: u64, is_reserve: bool) -> Self {
+        let index = Mutex::new(Index { complete: true, ..Index::default() });
+        Self { file, first_lsn, order, is_reserve, index }
+    }
+
+    /// A segment as recovery found it; `groups` is `None` if it did not read it.
+    pub(crate) fn recovered(
+        file: SegmentFile,
+        first_lsn: Lsn,
+        order: u64,
+        groups: Option<Vec<GroupPlace>>,
+    ) -> Self {
+        let index =
+            Index { complete: groups.is_some(), groups: groups.unwrap_or_default(), marks: Vec::new() };
+        Self { file, first_lsn, order, is_reserve: false, index: Mutex::new(index) }
+    }
+
+    /// Adds a group that is durable now.
+    pub(crate) fn add(&self, header: &GroupHeader, marks: &[Mark]) {
+        let mut index = self.index.lock();
+        debug_assert!(index.groups.last().is_none_or(|last| last.first_lsn < header.first_lsn));
+        index.groups.push(GroupPlace::new(header, self.file.sector_bytes));
+        index.marks.extend_from_slice(marks);
+    }
+
+    /// Reads one record that is durable in this segment.
+    pub(crate) fn read(&self, lsn: Lsn) -> Result<OwnedRecord, LogError> {
+        let (mut offset, end) = self.nearest(lsn)?;
+        let mut window = Window::new(POINT_READ_BYTES);
+        // Walks from header to header; only the record that is wanted is verified.
+        while offset < end {
+            let bytes = window.read(&self.file, offset, end, crate::format::RECORD_HEADER_BYTES)?;
+            let found = record_lsn(bytes);
+            let length = record_bytes(bytes)
+                .filter(|length| offset + *length as u64 <= end && found <= lsn)
+                .ok_or_else(|| self.file.damaged(offset, lsn, "a record's header is wrong"))?;
+            if found == lsn {
+                let bytes = window.read(&self.file, offset, end, length)?;
+                let (record, _) =
+                    Record::decode(bytes).map_err(|reason| self.file.damaged(offset, lsn, reason))?;
+                return Ok(record.into());
+            }
+            offset += length as u64;
+        }
+        Err(self.file.damaged(offset, lsn, "the record is not in its group"))
+    }
+
+    /// The last known place at or before a record, and the end of its group.
+    fn nearest(&self, lsn: Lsn) -> Result<(u64, u64), LogError> {
+        self.complete()?;
+        let index = self.index.lock();
+        let after = index.groups.partition_point(|group| group.first_lsn <= lsn);
+        let missing = || self.file.damaged(0, lsn, "the record is not in its segment");
+        let group = index.groups.get(after.wrapping_sub(1)).ok_or_else(missing)?;
+        let start = group.offset(self.file.sector_bytes) + GROUP_HEADER_BYTES as u64;
+        let marks = index.marks.partition_point(|mark| mark.lsn <= lsn);
+        let mark = index.marks.get(marks.wrapping_sub(1)).map_or(0, |mark| mark.offset);
+        Ok((start.max(mark), start + u64::from(group.payload_bytes)))
+    }
+
+    /// Visits the durable records after `after`, up to `through` or the end of what is known, in order.
+    pub(crate) fn scan(
+        &self,
+        after: Lsn,
+        through: Lsn,
+        visit: &mut dyn FnMut(&Record<'_>, RecordPlace) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        self.complete()?;
+        let mut at = {
+            let index = self.index.lock();
+            index.groups.partition_point(|group| group.first_lsn <= after.next()).saturating_sub(1)
+        };
+        let mut window = Window::new(WINDOW_BYTES);
+        loop {
+            let next = self.index.lock().groups.get(at).copied();
+            let Some(place) = next.filter(|group| group.first_lsn <= through) else {
+                return Ok(());
+            };
+            let offset = place.offset(self.file.sector_bytes);
+            let wrong = || self.file.damaged(offset, place.first_lsn, "a group is not what was written");
+            let group = Group::read(&self.file, &mut window, offset)?.ok_or_else(wrong)?;
+            group.check(place.first_lsn).map_err(|bad| self.file.damaged(bad.offset, bad.lsn, bad.reason))?;
+            for (record, place) in group.records() {
+                if record.lsn > after && record.lsn <= through {
+                    visit(&record, place)?;
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Finds the groups of a segment that recovery had no reason to read.
+    fn complete(&self) -> Result<(), LogError> {
+        let mut index = self.index.lock();
+        if index.complete {
+            return Ok(());
+        }
+        let mut offset = self.file.first_offset();
+        let mut due = self.first_lsn;
+        let mut groups = Vec::new();
+        let mut bytes = [0; GROUP_HEADER_BYTES];
+        while offset < self.file.groups_end() {
+            self.file.read(&mut bytes, offset)?;
+            let header = GroupHeader::decode(&bytes, self.file.id, self.file.salt, offset);
+            let Some(header) = header.filter(|header| header.first_lsn == due) else { break };
+            groups.push(GroupPlace::new(&header, self.file.sector_bytes));
+            due = header.last_lsn().next();
+            offset += header.bytes(self.file.sector_bytes);
+        }
+        index.groups = groups;
+        index.complete = true;
+        Ok(())
+    }
+}
+
+/// Bytes read at once for one record. Source: a guess; marks are as far apart.
+const POINT_READ_BYTES: usize = 16 << 10;
+
+/// A segment shared by the log and those who read it.
+pub(crate) type SharedSegment = Arc<Segment>;
