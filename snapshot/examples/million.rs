@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut random = Random(1);
     let mut objects: Vec<ObjectKey> = (0..count).map(|_| random.object()).collect();
     objects.sort_unstable();
-    let mut payload = vec![0; HEAD_BYTES + RUN_BYTES];
+    let mut payload = [0; HEAD_BYTES + RUN_BYTES];
 
     let start = Instant::now();
     let header = PackHeader {
@@ -61,7 +61,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let live = writer.finish(FooterInput::default())?;
     let written = start.elapsed();
     let rate = |took: Duration| count as f64 / took.as_secs_f64();
-    println!("{count} objects, head {HEAD_BYTES} bytes, run {RUN_BYTES} bytes, sync every {sync_every} bytes");
+    println!(
+        "{count} objects, head {HEAD_BYTES} bytes, run {RUN_BYTES} bytes, sync every {sync_every} bytes"
+    );
     println!("file: {} bytes, {:.1} per object", live.bytes, live.bytes as f64 / count as f64);
     println!("parts: {:.0} objects/s; with the footer durable: {:.0} objects/s", rate(filled), rate(written));
 
@@ -71,7 +73,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("open: {:.1} us", start.elapsed().as_secs_f64() * 1e6);
     let start = Instant::now();
     pack.load()?;
-    println!("load: {:.1} us, {} bytes outside the cache", start.elapsed().as_secs_f64() * 1e6, pack.memory_bytes());
+    println!(
+        "load: {:.1} us, {} bytes outside the cache",
+        start.elapsed().as_secs_f64() * 1e6,
+        pack.memory_bytes()
+    );
 
     for (name, cache_bytes) in [("cache 64 MiB", 64 << 20), ("no cache", 0)] {
         let pack = Pack::open(&disk, &BlockCache::new(cache_bytes), PackNumber(1))?;

@@ -215,10 +215,8 @@ impl BlockCache {
 
     /// What it did and holds.
     pub fn stats(&self) -> CacheStats {
-        let mut stats = CacheStats {
-            bytes_max: (self.shard_bytes * self.shards.len()) as u64,
-            ..CacheStats::default()
-        };
+        let mut stats =
+            CacheStats { bytes_max: (self.shard_bytes * self.shards.len()) as u64, ..CacheStats::default() };
         for shard in &self.shards {
             let shard = shard.lock();
             stats.hits += shard.hits;

@@ -11,7 +11,7 @@ use zstd::bulk;
 /// Largest payload of a part, in bytes.
 ///
 /// Source: a decision. Values are at most 16 MiB by default; a run or leaf holds at most a few of them.
-pub const PART_BYTES_MAX: u32 = 64 << 20;
+pub const PART_BYTES_MAX: u32 = 65 << 20;
 
 /// Payloads below this, in bytes, are stored as they are.
 ///

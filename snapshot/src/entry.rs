@@ -137,12 +137,7 @@ impl EntryKey {
         if !wire.is_empty() {
             return Err(bad(wire.at(), "bytes after the key"));
         }
-        Ok(Self {
-            object: ObjectKey::from_bytes(&object),
-            kind,
-            sub_key,
-            seq: Seq(u64::from_be_bytes(seq)),
-        })
+        Ok(Self { object: ObjectKey::from_bytes(&object), kind, sub_key, seq: Seq(u64::from_be_bytes(seq)) })
     }
 }
 

@@ -163,9 +163,8 @@ impl PackError {
             Self::Io { .. } => ErrorKind::Io,
             Self::NoSpace { .. } => ErrorKind::Full,
             Self::Missing { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::Undecodable { source: DecodeError::NewerVersion { .. }, .. } | Self::NewerVersion { .. } => {
-                ErrorKind::Newer
-            }
+            Self::Undecodable { source: DecodeError::NewerVersion { .. }, .. }
+            | Self::NewerVersion { .. } => ErrorKind::Newer,
             Self::Undecodable { .. } => ErrorKind::Corrupt,
             Self::Incomplete { .. } => ErrorKind::Incomplete,
             Self::TooLarge { .. } => ErrorKind::Invalid,

@@ -27,7 +27,8 @@ pub(crate) fn hash_object(object: &ObjectKey) -> u64 {
     let namespace = u64::from(object.namespace.0);
     let (_, id) = bytes.split_at(4);
     let (low, high) = id.split_at(8);
-    let word = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("an id has two halves of eight bytes"));
+    let word =
+        |half: &[u8]| u64::from_le_bytes(half.try_into().expect("an id has two halves of eight bytes"));
     let first = fold(word(low) ^ 0x9e37_79b9_7f4a_7c15, word(high) ^ 0xd1b5_4a32_d192_ed03);
     fold(first ^ 0x8cb9_2ba7_2f3d_8dd7, namespace ^ 0xaef1_7502_108e_f2d9)
 }

@@ -138,7 +138,10 @@ impl LeafBuilder {
     /// # Panics
     /// If its keys spelled out are more than [`LEAF_KEYS_BYTES_MAX`].
     pub fn finish(self) -> Vec<u8> {
-        assert!(self.keys_bytes <= LEAF_KEYS_BYTES_MAX, "a leaf is split long before its keys weigh this much");
+        assert!(
+            self.keys_bytes <= LEAF_KEYS_BYTES_MAX,
+            "a leaf is split long before its keys weigh this much"
+        );
         let mut out = Vec::with_capacity(self.size());
         let delta = if self.kind == LeafKind::Delta { FLAG_DELTA } else { 0 };
         let end = if self.end_fence.is_some() { FLAG_END_FENCE } else { 0 };

@@ -15,7 +15,7 @@
 //! A pack comes to be through [`PackWriter::create`], [`part`](PackWriter::part)s in ascending order,
 //! [`seal`](PackWriter::seal) (everything but the footer is durable) and [`finish`](PackWriter::finish) (the footer:
 //! now it counts). It is read through [`Pack::open`], [`may_contain`](Pack::may_contain), [`seek`](Pack::seek) and
-//! [`read`](Pack::read). The layout of every byte stands in [`format`].
+//! [`read`](Pack::read). The layout of every byte stands in [`mod@format`].
 
 mod cache;
 mod codec;

@@ -7,13 +7,15 @@
 
 use crate::cache::{BlockCache, CacheOwner, Cached};
 use crate::codec::{PART_BYTES_MAX, decompress};
-use crate::entry::{EntryKey, EntryValue, Kind, PackNumber, Place, SUB_KEY_BYTES_MAX, run_sub_key};
+use crate::entry::{
+    EntryKey, EntryValue, Kind, PACK_FOLDER, PackNumber, Place, SUB_KEY_BYTES_MAX, run_sub_key,
+};
 use crate::error::{DecodeError, PackError};
 use crate::filter::{LINE_BYTES, PAGE_LINES, hash_object, line_contains, line_of};
 use crate::format::{
-    FRAME_TAIL_BYTES, Footer, FrameFound, GROUP_BYTES_MAX, HEADER_BYTES, HeaderFound, PACK_VERSION, PackHeader,
-    PartForm, PartFound, PartName, decode_frame, decode_header, frame_bytes_from_head, frame_bytes_from_tail,
-    page_crc, take_part,
+    FRAME_TAIL_BYTES, Footer, FrameFound, GROUP_BYTES_MAX, HEADER_BYTES, HeaderFound, LivePack, PACK_VERSION,
+    PackHeader, PartForm, PartFound, PartName, decode_frame, decode_header, encode_frame,
+    frame_bytes_from_head, frame_bytes_from_tail, page_crc, take_part,
 };
 use crate::index::{PageCursor, Top};
 use crate::iter::{PackIter, PackIterBack};
@@ -115,6 +117,31 @@ impl Pack {
         let salt = footer.header().salt();
         let owner = cache.new_owner();
         Ok(Arc::new(Self { file, path, footer, salt, cache: cache.clone(), owner, top: OnceLock::new() }))
+    }
+
+    /// Makes sure that a complete pack is durable, whatever its writer had come to: writes both copies of its footer
+    /// again, with the same bytes, and syncs file and folder. For a pack that was found after a crash and that nothing
+    /// lists yet: its footer may so far be in the page cache only, and a mere sync of it would prove nothing. All
+    /// before the footer was durable before the footer was written.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`PackError::NoSpace`].
+    pub fn settle(disk: &Arc<dyn Disk>, number: PackNumber) -> Result<LivePack, PackError> {
+        let path = number.path();
+        let file =
+            disk.open(&path, OpenMode::ReadWrite).map_err(|error| PackError::io("open", &path, error))?;
+        let footer = read_footer(&*file, &path)?;
+        if footer.number != number {
+            let reason = "the footer names another pack";
+            return Err(PackError::Damaged { path, offset: footer.footer_offset, object: None, reason });
+        }
+        let frame = encode_frame(&footer.encode_body());
+        let both = [&frame[..], &frame[..]].concat();
+        file.write_all_at(&both, footer.footer_offset)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| disk.sync_dir(PACK_FOLDER))
+            .map_err(|error| PackError::io("write the footer of", &path, error))?;
+        Ok(footer.live_pack())
     }
 
     /// What the pack says about itself.
@@ -225,11 +252,7 @@ impl Pack {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_with_followers(
-        &self,
-        key: &EntryKey,
-        place: &Place,
-    ) -> Result<(Part, Vec<Part>), PackError> {
+    pub fn read_with_followers(&self, key: &EntryKey, place: &Place) -> Result<(Part, Vec<Part>), PackError> {
         let bytes = self.read_group(key, place)?;
         let mut head = None;
         let mut followers = Vec::with_capacity(usize::from(place.follow_count));
@@ -296,9 +319,8 @@ impl Pack {
         if page_crc(self.salt, footer.top_offset, &bytes) != footer.top_crc {
             return Err(self.damaged(footer.top_offset, None, "the top of the index fails its checksum"));
         }
-        let top = Top::decode(&bytes, footer.index_pages, footer.filter_offset).ok_or_else(|| {
-            self.damaged(footer.top_offset, None, "the top of the index does not add up")
-        })?;
+        let top = Top::decode(&bytes, footer.index_pages, footer.filter_offset)
+            .ok_or_else(|| self.damaged(footer.top_offset, None, "the top of the index does not add up"))?;
         Ok(self.top.get_or_init(|| top))
     }
 
@@ -386,8 +408,7 @@ impl Pack {
             let first = expected.and_then(|seq| seq.checked_add(seqs.gap)).ok_or_else(bad)?;
             let last = first.checked_add(seqs.span).ok_or_else(bad)?;
             let sub_key = run_sub_key(Seq(first));
-            let name =
-                PartName { object: &key.object, kind: Kind::Run, sub_key: &sub_key, seq: Seq(last) };
+            let name = PartName { object: &key.object, kind: Kind::Run, sub_key: &sub_key, seq: Seq(last) };
             self.check_part(place, at, name, &found)?;
             visit(name, &found)?;
             expected = last.checked_add(1);
@@ -466,8 +487,7 @@ fn read_footer(file: &dyn DiskFile, path: &str) -> Result<Footer, PackError> {
     if length < HEADER_BYTES as u64 {
         return Err(incomplete("the header is cut short"));
     }
-    let newer =
-        |found| PackError::NewerVersion { path: path.to_owned(), found, known: PACK_VERSION };
+    let newer = |found| PackError::NewerVersion { path: path.to_owned(), found, known: PACK_VERSION };
     match read_last_frame(file, length).map_err(io)? {
         FrameFound::Valid(footer) if footer.file_bytes == length => return Ok(*footer),
         FrameFound::Newer(found) => return Err(newer(found)),
@@ -520,11 +540,7 @@ pub(crate) fn read_last_frame(file: &dyn DiskFile, length: u64) -> std::io::Resu
 }
 
 /// The frame that starts at `offset`, if there is one.
-pub(crate) fn read_first_frame(
-    file: &dyn DiskFile,
-    offset: u64,
-    length: u64,
-) -> std::io::Result<FrameFound> {
+pub(crate) fn read_first_frame(file: &dyn DiskFile, offset: u64, length: u64) -> std::io::Result<FrameFound> {
     let mut head = [0; 16];
     let room = length.saturating_sub(offset);
     if room < head.len() as u64 {
@@ -553,9 +569,7 @@ pub fn read_pack_header(disk: &Arc<dyn Disk>, number: PackNumber) -> Result<Pack
     }
     match read_header(&*file).map_err(|error| PackError::io("read", &path, error))? {
         HeaderFound::Valid { header, .. } => Ok(header),
-        HeaderFound::Newer(found) => {
-            Err(PackError::NewerVersion { path, found, known: PACK_VERSION })
-        }
+        HeaderFound::Newer(found) => Err(PackError::NewerVersion { path, found, known: PACK_VERSION }),
         HeaderFound::Invalid => Err(incomplete("its header is not valid")),
     }
 }

@@ -218,8 +218,8 @@ impl Run {
         let (mut time, mut lsn) = (0u64, 0u64);
         for _ in 0..count {
             let at = wire.at();
-            let entry =
-                decode_commit(&mut wire, &mut time, &mut lsn).ok_or(malformed(at, "a commit is cut short"))?;
+            let entry = decode_commit(&mut wire, &mut time, &mut lsn)
+                .ok_or(malformed(at, "a commit is cut short"))?;
             entries.push(entry);
         }
         if !wire.is_empty() {

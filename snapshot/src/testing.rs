@@ -2,7 +2,7 @@
 
 use crate::*;
 use lineal_wal::sim::SimDisk;
-use lineal_wal::{Disk, EngineId, Epoch, Lsn, NamespaceId, ObjectId, ObjectKey, Seq};
+use lineal_wal::{Disk, EngineId, Epoch, Lsn, Micros, NamespaceId, ObjectId, ObjectKey, Seq};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ pub(crate) fn header(number: u64) -> PackHeader {
 }
 
 pub(crate) fn footer_input() -> FooterInput {
-    let live = (1..3).map(|n| LivePack { number: PackNumber(n), bytes: n * 1000, footer_hash: [n as u8; 32] });
+    let live =
+        (1..3).map(|n| LivePack { number: PackNumber(n), bytes: n * 1000, footer_hash: [n as u8; 32] });
     FooterInput {
         first_lsn: Lsn(10),
         last_lsn: Lsn(20),
@@ -44,24 +45,24 @@ pub(crate) fn footer_input() -> FooterInput {
 }
 
 pub(crate) fn small_options() -> WriteOptions {
-    WriteOptions { block_bytes: 512, zstd_level: 1, write_every: 700, sync_every: 1400 }
+    WriteOptions { block_bytes: 512, zstd_level: 1, sync_every: 700 }
 }
 
 /// A little of everything: heads with and without runs, versions, leaves, deltas, an end, a compressed part.
 pub(crate) fn small_model() -> Model {
     let mut model = Model::new();
-    let part = |payload: &[u8]| Content::Part { payload: payload.to_vec(), end_fence: None, followers: vec![] };
+    let part =
+        |payload: &[u8]| Content::Part { payload: payload.to_vec(), end_fence: None, followers: vec![] };
     for number in 0..6 {
         let object = object(number);
-        let followers = (0..number % 3)
-            .map(|n| (1 + n * 10, 5 + n * 10, vec![n as u8; 30 + n as usize * 300]))
-            .collect();
+        let followers =
+            (0..number % 3).map(|n| (1 + n * 10, 5 + n * 10, vec![n as u8; 30 + n as usize * 300])).collect();
         let head = Content::Part { payload: b"head of an object".to_vec(), end_fence: None, followers };
         model.insert(EntryKey::head(object, Seq(15)), head);
     }
     let big = object(3);
     model.insert(EntryKey::head(big, Seq(40)), part(b"newer head"));
-    model.insert(EntryKey::run(big, Seq(16), Seq(40)), part(b"a run with an entry of its own"));
+    model.insert(EntryKey::run(big, Seq(16), Seq(40)), part(&run(16, 40)));
     let delta = EntryKey { object: big, kind: Kind::Delta, sub_key: b"a\0b".to_vec(), seq: Seq(40) };
     let fence = Some(b"m".to_vec());
     model.insert(delta, Content::Part { payload: leaf(), end_fence: fence.clone(), followers: vec![] });
@@ -70,6 +71,24 @@ pub(crate) fn small_model() -> Model {
     model.insert(EntryKey::leaf(big, Seq(0), b"m", Seq(30)), part(&b"compressible ".repeat(60)));
     model.insert(EntryKey::leaf(big, Seq(0), b"m", Seq(40)), Content::End);
     model
+}
+
+fn run(first: u64, last: u64) -> Vec<u8> {
+    let mut builder = RunBuilder::new(Seq(first), Seq(1));
+    for seq in first..=last {
+        let commit = Commit {
+            time: Micros(1_700_000_000_000_000 + seq),
+            lsn: Lsn(seq * 2),
+            kind: 1,
+            flags: 0,
+            ops_digest: None,
+            joint: (seq == first).then_some([1; 32]),
+            body: b"op",
+        };
+        builder.push(&commit);
+    }
+    builder.set_hash_after([2; 32]);
+    builder.finish()
 }
 
 fn leaf() -> Vec<u8> {
@@ -87,7 +106,11 @@ pub(crate) fn model() -> impl Strategy<Value = Model> {
     let kind = prop_oneof![3 => Just(Kind::Head), 1 => Just(Kind::Run), 1 => Just(Kind::Delta), 2 => Just(Kind::Leaf)];
     let entry = (
         (0u64..40, kind, sub_key.clone(), 1u64..1000),
-        (payload.clone(), proptest::option::of(sub_key), proptest::collection::vec((0u64..3, 0u64..50, payload), 0..3)),
+        (
+            payload.clone(),
+            proptest::option::of(sub_key),
+            proptest::collection::vec((0u64..3, 0u64..50, payload), 0..3),
+        ),
         0u8..10,
     );
     let entries = prop_oneof![

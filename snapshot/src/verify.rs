@@ -137,7 +137,8 @@ impl<'a> Walk<'a> {
                 let key = cursor.key();
                 let ascends = self.counts.entries == 0 || key > last_key;
                 let separated = !first
-                    || top.separator(index) <= &key[..] && (index == 0 || top.separator(index) > &last_key[..]);
+                    || top.separator(index) <= &key[..]
+                        && (index == 0 || top.separator(index) > &last_key[..]);
                 if !ascends || !separated {
                     return Err(self.pack.damaged(page_offset, None, "entries do not ascend"));
                 }

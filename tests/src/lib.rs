@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What the tests share: a small world of objects on a simulated disk, and the model that it is compared with.
+
+pub mod model;
+pub mod world;

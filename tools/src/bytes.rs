@@ -65,8 +65,13 @@ mod tests {
     #[test]
     fn any_bytes_come_back_as_they_were() {
         let every: Vec<u8> = (0..=255).collect();
-        for bytes in [b"".as_slice(), b"plain", b"q\"b\\n\n\r\t\x00\x1f\x7f", "\u{e9}\u{2028}\u{1f600}".as_bytes(), &every]
-        {
+        for bytes in [
+            b"".as_slice(),
+            b"plain",
+            b"q\"b\\n\n\r\t\x00\x1f\x7f",
+            "\u{e9}\u{2028}\u{1f600}".as_bytes(),
+            &every,
+        ] {
             assert_eq!(read(written(bytes)).unwrap(), bytes);
         }
     }

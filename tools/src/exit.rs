@@ -32,6 +32,16 @@ pub(crate) enum Code {
     NotFound = 8,
 }
 
+impl Code {
+    /// The code of a process that ended with this number.
+    pub(crate) fn from_number(number: i32) -> Code {
+        [Code::Ok, Code::Usage, Code::Corrupt, Code::Locked, Code::NoSpace, Code::Poisoned, Code::NotFound]
+            .into_iter()
+            .find(|code| *code as i32 == number)
+            .unwrap_or(Code::Other)
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> ExitCode {
         ExitCode::from(code as u8)
@@ -45,7 +55,11 @@ pub(crate) enum Failure {
     OutputClosed,
     /// Everything was said already; only the exit code is left.
     Silent(Code),
-    Said { code: Code, name: &'static str, message: String },
+    Said {
+        code: Code,
+        name: &'static str,
+        message: String,
+    },
 }
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -66,7 +80,9 @@ impl Failure {
     /// A failed file operation that is not the engine's own.
     pub(crate) fn io(what: impl Display, error: &io::Error) -> Failure {
         let code = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Code::NoSpace,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Code::NoSpace
+            }
             _ => Code::Other,
         };
         Failure::Said { code, name: "Io", message: format!("{what}: {error}") }
@@ -87,6 +103,13 @@ impl From<Error> for Failure {
     }
 }
 
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 /// The exit code that tells of an engine's error.
 pub(crate) fn code_of(error: &Error) -> Code {
     match error.kind() {
@@ -98,6 +121,7 @@ pub(crate) fn code_of(error: &Error) -> Code {
         // What is asked for is fine, and this program or this opening cannot do it.
         ErrorKind::Invalid if matches!(error, Error::NewerVersion { .. } | Error::ReadOnly) => Code::Other,
         ErrorKind::Invalid => Code::Usage,
+        ErrorKind::Io if matches!(error, Error::Io { source, .. } if is_no_space(source)) => Code::NoSpace,
         _ => Code::Other,
     }
 }
@@ -133,9 +157,9 @@ fn say(code: Code, name: &str, message: &str, json: bool) -> io::Result<()> {
 fn hint(code: Code) -> Option<&'static str> {
     match code {
         Code::Usage => Some("See lineal --help."),
-        Code::Corrupt => {
-            Some("Other objects go on working; lineal verify checks everything. Restore the file from a copy.")
-        }
+        Code::Corrupt => Some(
+            "Other objects go on working; lineal verify checks everything. Restore the file from a copy.",
+        ),
         Code::Poisoned => Some("Open the directory again: everything that was acknowledged is there."),
         Code::NotFound => Some("lineal objects lists what a namespace holds."),
         Code::Ok | Code::Other | Code::Locked | Code::NoSpace => None,

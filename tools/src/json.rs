@@ -113,7 +113,10 @@ mod tests {
         let line = line.end();
         assert_eq!(line, "{\"ok\":true,\"n\":7,\"t\":\"a\\\"\\n\",\"z\":null,\"d\":1.500}");
         assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
-        assert_eq!(Line::new().number("a", 1).append(Line::new().number("b", 2).fields().as_str()).end(), "{\"a\":1,\"b\":2}");
+        assert_eq!(
+            Line::new().number("a", 1).append(Line::new().number("b", 2).fields().as_str()).end(),
+            "{\"a\":1,\"b\":2}"
+        );
         assert_eq!(Line::new().append("").append("\"b\":2").end(), "{\"b\":2}");
         assert_eq!(list([]), "[]");
         assert_eq!(list(["1".into(), "2".into()]), "[1,2]");

@@ -15,6 +15,11 @@ pub(crate) fn read_only(dir: &Dir) -> Outcome<Engine> {
     Ok(lineal::Options::new().salvage(dir.salvage).open_read_only(&dir.dir)?)
 }
 
+/// Opens a data directory that is known to be one for reading.
+pub(crate) fn read_only_at(dir: &Path) -> Outcome<Engine> {
+    Ok(Engine::open_read_only(dir)?)
+}
+
 fn refuse_missing(dir: &Path) -> Outcome {
     match dir.try_exists() {
         Ok(true) => Ok(()),
@@ -31,8 +36,9 @@ pub(crate) fn existing_object(engine: &Engine, address: &Address) -> Outcome<(Ob
         (None, Some(id)) => namespace.by_id(id)?,
         (None, None) => return Err(Failure::usage("name the object with --object or --id")),
     };
-    let info = info_of(&object)?
-        .ok_or_else(|| Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown())))?;
+    let info = info_of(&object)?.ok_or_else(|| {
+        Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown()))
+    })?;
     Ok((object, info))
 }
 

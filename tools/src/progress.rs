@@ -25,8 +25,9 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Progress::Lines { what: what.to_owned(), total, last: Instant::now() };
         }
-        let style = ProgressStyle::with_template("{msg:>22} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template("{msg:>22} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
         Progress::Bar(ProgressBar::new(total).with_style(style).with_message(what.to_owned()))
     }
 

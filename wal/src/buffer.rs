@@ -5,7 +5,7 @@
 //! 1. Everything pending fits: `open` behind what it follows in its segment, each of `closed` in its own. A flush never
 //!    lacks room.
 //! 2. Batches are dense: in flight, then closed, then open, one LSN after the other up to `last_lsn`.
-//! 3. `live` is sorted by first LSN and order; its last is the segment that `open` goes to.
+//! 3. `live` is sorted by first LSN; its last is the segment that `open` goes to.
 
 use crate::batch::{Batch, Memory};
 use crate::format::SegmentHeader;
@@ -188,7 +188,7 @@ impl Buffer {
             sector_bytes: file.sector_bytes,
         };
         let offset = file.first_offset();
-        let segment = Arc::new(Segment::new(file, header.first_lsn, self.order, is_reserve));
+        let segment = Arc::new(Segment::new(file, header.first_lsn, is_reserve));
         self.live.push_back(Arc::clone(&segment));
         let memory = self.memories.pop().unwrap_or_default();
         let batch = Batch::new(segment, offset, Some(&header.encode()), memory);
@@ -251,7 +251,7 @@ impl Buffer {
         }
         assert!(last.is_none_or(|last| last == self.last_lsn.next()), "batches reach to the last record");
         for (a, b) in self.live.iter().zip(self.live.iter().skip(1)) {
-            assert!(a.first_lsn <= b.first_lsn && a.order < b.order, "segments are sorted");
+            assert!(a.first_lsn <= b.first_lsn, "segments are sorted");
         }
         if let Some(open) = &self.open {
             let tail = self.live.back().expect("there is a segment");

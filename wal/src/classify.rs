@@ -96,7 +96,8 @@ pub(crate) fn classify_end(found: EndFound) -> EndCase {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -77,6 +77,7 @@ pub trait Disk: Send + Sync + Debug {
 }
 
 /// An open file. Offsets are explicit, so that any number of threads can share it.
+#[expect(clippy::len_without_is_empty, reason = "a file is not a collection")]
 pub trait DiskFile: Send + Sync + Debug {
     /// Fills `bytes` from `offset` on.
     ///
@@ -108,7 +109,6 @@ pub trait DiskFile: Send + Sync + Debug {
     ///
     /// # Errors
     /// What the operating system says.
-    #[expect(clippy::len_without_is_empty, reason = "a file is not a collection")]
     fn len(&self) -> io::Result<u64>;
 
     /// Cuts the file or extends it with zeros.

@@ -129,14 +129,6 @@ impl LogError {
         Self::Poisoned { op, path: path.to_owned(), source: Arc::new(source) }
     }
 
-    /// The same failure, as the final one of the log.
-    pub(crate) fn into_poison(self) -> Self {
-        match self {
-            Self::Io { op, path, source } => Self::Poisoned { op, path, source },
-            other => other,
-        }
-    }
-
     pub(crate) fn damaged(path: &str, offset: u64, lsn: Option<Lsn>, reason: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), offset, lsn, reason: reason.into() }
     }

@@ -489,7 +489,9 @@ impl List {
         put_u64(&mut out, 40, self.epoch.0);
         let count = u32::try_from(self.entries.len()).expect("a list of segments fits a file of segments");
         put_u32(&mut out, 48, count);
-        for (entry, slot) in self.entries.iter().zip(out[LIST_HEADER_BYTES..].chunks_exact_mut(LIST_ENTRY_BYTES)) {
+        for (entry, slot) in
+            self.entries.iter().zip(out[LIST_HEADER_BYTES..].chunks_exact_mut(LIST_ENTRY_BYTES))
+        {
             put_u64(slot, 0, entry.id.0);
             put_u64(slot, 8, entry.salt);
             put_u64(slot, 16, entry.capacity);

@@ -97,8 +97,8 @@ impl<'a> Group<'a> {
         let mut at = 0;
         for (lsn, _) in (due.0..).zip(0..self.header.count) {
             let offset = self.header.offset + (GROUP_HEADER_BYTES + at) as u64;
-            let (record, crc) = Record::decode(&self.payload[at..])
-                .map_err(|reason| bad(offset, Lsn(lsn), reason))?;
+            let (record, crc) =
+                Record::decode(&self.payload[at..]).map_err(|reason| bad(offset, Lsn(lsn), reason))?;
             if record.lsn.0 != lsn {
                 return Err(bad(offset, Lsn(lsn), "another record was due"));
             }

@@ -16,7 +16,7 @@ use crate::options::LogOptions;
 use crate::queue::Queue;
 use crate::segment::{SegmentFile, SharedSegment, capacity_for};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, park_timeout};
+use crate::sync::{Arc, Condvar, Mutex, sleep};
 use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
@@ -165,7 +165,8 @@ impl Keeper {
             // Nothing of a log that failed is touched any more.
             return Err(failure.clone());
         }
-        let outcome = self.take_back(&mut shelf, queue).and_then(|()| self.prepare(&mut shelf, queue, wanted));
+        let outcome =
+            self.take_back(&mut shelf, queue).and_then(|()| self.prepare(&mut shelf, queue, wanted));
         if let Err(failure @ LogError::Poisoned { .. }) = &outcome {
             queue.fail(failure.clone());
         }
@@ -184,14 +185,21 @@ impl Keeper {
             let mut inner = queue.lock();
             let buffer = &mut inner.pending;
             let released = buffer.take_released();
-            (released, READY_MAX.saturating_sub(buffer.ready.len()), self.target(buffer), buffer.reserve.is_some())
+            (
+                released,
+                READY_MAX.saturating_sub(buffer.ready.len()),
+                self.target(buffer),
+                buffer.reserve.is_some(),
+            )
         };
         if released.is_empty() && shelf.dead.is_empty() {
             return Ok(());
         }
         let mut missing_reserve = !reserve && self.options.reserve_bytes > 0;
         let mut fresh = Fresh::default();
-        for (entry, is_read) in released.iter().map(is_read).chain(shelf.dead.iter().map(|dead| (*dead, false))) {
+        for (entry, is_read) in
+            released.iter().map(is_read).chain(shelf.dead.iter().map(|dead| (*dead, false)))
+        {
             let reserve = missing_reserve && entry.capacity >= self.reserve_capacity();
             let ready = room > 0 && entry.capacity >= target;
             // Whoever still reads it keeps its bytes: then the file goes, and with the last reader its room.
@@ -269,7 +277,9 @@ impl Keeper {
     fn target(&self, buffer: &Buffer) -> u64 {
         let newest = buffer.live.back().map_or(0, |segment| segment.file.capacity);
         // Not clamp: a caller may set the one above the other.
-        sectors(newest.saturating_mul(2).max(self.options.segment_bytes_min).min(self.options.segment_bytes_max))
+        sectors(
+            newest.saturating_mul(2).max(self.options.segment_bytes_min).min(self.options.segment_bytes_max),
+        )
     }
 
     fn reserve_capacity(&self) -> u64 {
@@ -295,7 +305,7 @@ impl Keeper {
             return false;
         }
         if self.options.threads && !self.urgent.load(Ordering::Acquire) {
-            park_timeout(ZERO_STEP_PAUSE);
+            sleep(ZERO_STEP_PAUSE);
         }
         true
     }

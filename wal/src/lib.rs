@@ -3,7 +3,7 @@
 //! The log is one sequence of [records](Record), numbered without gaps. [`Log::append`] numbers a record and copies it
 //! into memory; one `fdatasync` then makes everything appended so far durable, and [`Log::wait`] or a
 //! [`Log::durable_future`] opens. [`Log::recover`] reads what is there after a crash and decides, by the tables in
-//! [`format`] and in `classify.rs`, what is the log, what is a torn tail, and what is damage.
+//! [`mod@format`] and in `classify.rs`, what is the log, what is a torn tail, and what is damage.
 //!
 //! Where to look: `queue.rs` is the group commit protocol, `buffer.rs` what waits in memory, `device.rs` the write and
 //! the sync, `keeper.rs` the segments made ahead of need, `recover.rs` and `start.rs` the way back after a crash.
@@ -12,15 +12,9 @@ mod batch;
 mod bell;
 mod buffer;
 mod classify;
-#[cfg(all(test, not(loom)))]
-mod crash_tests;
-#[cfg(all(test, not(loom)))]
-mod damage_tests;
 mod device;
 mod disk;
 mod error;
-#[cfg(all(test, not(loom)))]
-mod fault_tests;
 pub mod format;
 mod group;
 mod ids;
@@ -37,12 +31,15 @@ mod segment;
 pub mod sim;
 mod start;
 mod sync;
-#[cfg(all(test, not(loom)))]
-mod testing;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;
 
 pub use disk::{Disk, DiskFile, DiskLock, OpenMode};
 pub use error::LogError;
-pub use ids::{EngineId, Epoch, Lsn, Micros, NamespaceId, OBJECT_KEY_BYTES, ObjectId, ObjectKey, SegmentId, Seq};
+pub use ids::{
+    EngineId, Epoch, Lsn, Micros, NamespaceId, OBJECT_KEY_BYTES, ObjectId, ObjectKey, SegmentId, Seq,
+};
 pub use log::{DurableWait, Log};
 pub use options::{Appended, Class, LogOptions, LogStats, RecordPlace, Recovery};
 pub use real::RealDisk;

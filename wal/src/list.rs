@@ -118,7 +118,7 @@ impl ListFile {
 /// Puts a list of one generation in the place of whatever list there is, all or nothing.
 fn write_new(disk: &dyn Disk, list: &List, slot_bytes: u64) -> Result<Box<dyn DiskFile>, LogError> {
     let mut bytes = vec![0; usize::try_from(2 * slot_bytes).expect("it is in memory")];
-    let start = if list.generation % 2 == 0 { 0 } else { bytes.len() / 2 };
+    let start = if list.generation.is_multiple_of(2) { 0 } else { bytes.len() / 2 };
     let encoded = list.encode();
     bytes[start..start + encoded.len()].copy_from_slice(&encoded);
     let write = || -> io::Result<Box<dyn DiskFile>> {

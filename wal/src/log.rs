@@ -12,7 +12,7 @@ use crate::record::{OwnedRecord, Record, RecordBuilder};
 use crate::recover::{Recovered, Visit, recover};
 use crate::start::start;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, Mutex, park_timeout, thread};
+use crate::sync::{Arc, Mutex, sleep, thread};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,18 +26,18 @@ use std::time::{Duration, Instant};
 /// the same [`LogError::Poisoned`], and the log must be recovered and started again.
 #[derive(Clone)]
 pub struct Log {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What clones of a log share: the log itself, and its threads, which do not keep it open.
-struct Shared {
-    core: Arc<Core>,
+pub(crate) struct Shared {
+    pub(crate) core: Arc<Core>,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
-struct Core {
-    queue: LogQueue,
+pub(crate) struct Core {
+    pub(crate) queue: LogQueue,
     /// `None` in a log that is open for reading.
     keeper: Option<Keeper>,
     epoch: Epoch,
@@ -113,7 +113,9 @@ impl Log {
         if threads {
             log.shared.spawn("lineal-flusher", move |core| core.queue.run_flusher(tick))?;
             log.shared.spawn("lineal-keeper", |core| core.keeper().run(&core.queue))?;
-        } else if let Err(failure @ LogError::Poisoned { .. }) = log.core().keeper().tidy(&log.core().queue, 0) {
+        } else if let Err(failure @ LogError::Poisoned { .. }) =
+            log.core().keeper().tidy(&log.core().queue, 0)
+        {
             return Err(failure);
         }
         Ok(log)
@@ -219,7 +221,6 @@ impl Log {
     ///
     /// # Cancel safety
     /// Dropping it leaves no trace; the record becomes durable all the same.
-    #[must_use]
     pub fn durable_future(&self, lsn: Lsn) -> DurableWait {
         DurableWait { core: Arc::clone(&self.shared.core), lsn, place: None }
     }
@@ -419,7 +420,7 @@ impl Core {
     /// Waits until nobody flushes any more, after the queue was stopped.
     fn await_leader(&self) {
         while self.queue.lock().is_leading() {
-            park_timeout(LEADER_POLL);
+            sleep(LEADER_POLL);
         }
     }
 }
@@ -431,7 +432,8 @@ impl Shared {
     fn spawn(&self, name: &str, run: impl FnOnce(&Core) + Send + 'static) -> Result<(), LogError> {
         let core = Arc::clone(&self.core);
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || run(&core));
-        let thread = spawned.map_err(|error| LogError::io("start a thread for", crate::format::LOG_DIR, error))?;
+        let thread =
+            spawned.map_err(|error| LogError::io("start a thread for", crate::format::LOG_DIR, error))?;
         self.threads.lock().push(thread);
         Ok(())
     }
@@ -486,6 +488,3 @@ impl Drop for DurableWait {
         }
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests;

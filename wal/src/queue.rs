@@ -17,7 +17,7 @@ use crate::bell::Bell;
 use crate::error::LogError;
 use crate::ids::Lsn;
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, MutexGuard, park_timeout, thread};
+use crate::sync::{Arc, Mutex, MutexGuard, Parker};
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ const DONE: u8 = 2;
 #[derive(Debug)]
 struct Slot {
     state: AtomicU8,
-    thread: thread::Thread,
+    thread: Parker,
 }
 
 impl Slot {
@@ -210,10 +210,6 @@ impl<P: Pending, D: Device<P::Batch>> Queue<P, D> {
         Lsn(self.durable.load(Ordering::Acquire))
     }
 
-    pub(crate) fn has_flusher(&self) -> bool {
-        self.has_flusher
-    }
-
     /// To be called with the lock that an append was made under: wakes the flusher if that is its business.
     pub(crate) fn appended(&self, mut inner: MutexGuard<'_, Inner<P>>, was_empty: bool) {
         let wake = self.has_flusher
@@ -254,7 +250,7 @@ impl<P: Pending, D: Device<P::Batch>> Queue<P, D> {
             drop(inner);
             return self.lead_for(lsn);
         }
-        let slot = Arc::new(Slot { state: AtomicU8::new(WAIT), thread: thread::current() });
+        let slot = Arc::new(Slot { state: AtomicU8::new(WAIT), thread: Parker::new() });
         let id = inner.new_id();
         inner.threads.join(lsn, id, Arc::clone(&slot));
         drop(inner);
@@ -265,9 +261,8 @@ impl<P: Pending, D: Device<P::Batch>> Queue<P, D> {
                 _ => {}
             }
             match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => thread::park(),
                 Some(Duration::ZERO) => return self.give_up(lsn, id, &slot),
-                Some(rest) => park_timeout(rest),
+                rest => slot.thread.park(rest),
             }
         }
     }
@@ -510,5 +505,6 @@ const FLUSHER_IDLE_TICKS: u32 = 64;
 #[cfg(all(test, loom))]
 const FLUSHER_IDLE_TICKS: u32 = 0;
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod loom_tests;

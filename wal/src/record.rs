@@ -1,7 +1,8 @@
 //! Records and their parts: how one is built, and how one is read and checked. The bytes are described in `format.rs`.
 
 use crate::format::{
-    PART_HEADER_BYTES, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, get_u16, get_u32, get_u64, put_u16, put_u32, put_u64,
+    PART_HEADER_BYTES, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, get_u16, get_u32, get_u64, put_u16, put_u32,
+    put_u64,
 };
 use crate::ids::{Lsn, Micros, OBJECT_KEY_BYTES, ObjectKey, Seq};
 
@@ -318,9 +319,15 @@ impl OwnedRecord {
 
 impl From<Record<'_>> for OwnedRecord {
     fn from(record: Record<'_>) -> Self {
-        Self { lsn: record.lsn, time: record.time, part_count: record.part_count, parts: record.parts.to_vec() }
+        Self {
+            lsn: record.lsn,
+            time: record.time,
+            part_count: record.part_count,
+            parts: record.parts.to_vec(),
+        }
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -2,9 +2,7 @@
 //!
 //! `list -> headers -> order -> groups -> end -> what nothing vouches for`: one function each, in [`recover`]'s order.
 
-use crate::classify::{
-    EndCase, EndFound, HeaderFound, SegmentCase, There, classify_end, classify_segment,
-};
+use crate::classify::{EndCase, EndFound, HeaderFound, SegmentCase, There, classify_end, classify_segment};
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
 use crate::format::{
@@ -312,12 +310,14 @@ impl Reader<'_, '_> {
         self.found.first_lsn = first_lsn;
         self.found.last_lsn = Lsn(first_lsn.0 - 1);
         if first_lsn > self.floor.next() {
-            let reason = format!("the log begins with record {first_lsn}, and {} is needed", self.floor.next());
+            let reason =
+                format!("the log begins with record {first_lsn}, and {} is needed", self.floor.next());
             let damage = first.file.damaged(0, self.floor.next(), reason);
             self.found.end_at(damage, self.mode)?;
         }
         // What headers say was durable when they were written.
-        self.found.vouched = in_use.iter().map(|segment| segment.header.last_accepted).max().unwrap_or_default();
+        self.found.vouched =
+            in_use.iter().map(|segment| segment.header.last_accepted).max().unwrap_or_default();
         for (segment, through) in in_use.into_iter().zip(wanted_through) {
             if self.found.damage.is_some() && !self.read_on_despite_damage(&segment) {
                 break;
@@ -361,7 +361,7 @@ impl Reader<'_, '_> {
         if through.is_some() && last <= self.floor {
             // Not needed; that it is whole is not looked at either.
             self.found.last_lsn = last;
-            self.found.live.push_back(Segment::recovered(file, header.first_lsn, header.order, None));
+            self.found.live.push_back(Segment::recovered(file, header.first_lsn, None));
             return Ok(());
         }
         let walked = self.walk(&file, &header, last)?;
@@ -374,7 +374,7 @@ impl Reader<'_, '_> {
             self.found.dead.push(entry);
         } else {
             let groups = Some(walked.groups);
-            self.found.live.push_back(Segment::recovered(file, header.first_lsn, header.order, groups));
+            self.found.live.push_back(Segment::recovered(file, header.first_lsn, groups));
         }
         Ok(())
     }
@@ -424,7 +424,12 @@ impl Reader<'_, '_> {
     }
 
     /// Decides what the end of a segment's groups is, by the table in `classify.rs`.
-    fn judge_end(&mut self, file: &SegmentFile, walked: &Walked, through: Option<Lsn>) -> Result<(), LogError> {
+    fn judge_end(
+        &mut self,
+        file: &SegmentFile,
+        walked: &Walked,
+        through: Option<Lsn>,
+    ) -> Result<(), LogError> {
         let mut sector = [0; SEAL_BYTES];
         file.read(&mut sector, walked.offset)?;
         let seal = Seal::decode(&sector, file.id, file.salt, walked.offset);

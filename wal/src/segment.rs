@@ -94,7 +94,6 @@ pub(crate) fn capacity_for(record_bytes: u64, sector_bytes: u32) -> u64 {
 pub(crate) struct Segment {
     pub(crate) file: SegmentFile,
     pub(crate) first_lsn: Lsn,
-    pub(crate) order: u64,
     /// Whether it is the one that was kept for the system.
     pub(crate) is_reserve: bool,
     index: Mutex<Index>,
@@ -134,21 +133,16 @@ impl GroupPlace {
 }
 
 impl Segment {
-    pub(crate) fn new(file: SegmentFile, first_lsn: Lsn, order: u64, is_reserve: bool) -> Self {
+    pub(crate) fn new(file: SegmentFile, first_lsn: Lsn, is_reserve: bool) -> Self {
         let index = Mutex::new(Index { complete: true, ..Index::default() });
-        Self { file, first_lsn, order, is_reserve, index }
+        Self { file, first_lsn, is_reserve, index }
     }
 
     /// A segment as recovery found it; `groups` is `None` if it did not read it.
-    pub(crate) fn recovered(
-        file: SegmentFile,
-        first_lsn: Lsn,
-        order: u64,
-        groups: Option<Vec<GroupPlace>>,
-    ) -> Self {
+    pub(crate) fn recovered(file: SegmentFile, first_lsn: Lsn, groups: Option<Vec<GroupPlace>>) -> Self {
         let index =
             Index { complete: groups.is_some(), groups: groups.unwrap_or_default(), marks: Vec::new() };
-        Self { file, first_lsn, order, is_reserve: false, index: Mutex::new(index) }
+        Self { file, first_lsn, is_reserve: false, index: Mutex::new(index) }
     }
 
     /// Adds a group that is durable now.

@@ -403,24 +403,24 @@ impl SimDisk {
     #[must_use]
     pub fn crash(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
         let state = self.state.lock();
-        let mut after =
-            State { capacity: state.capacity, next_file: state.next_file, ..State::default() };
+        let mut after = State { capacity: state.capacity, next_file: state.next_file, ..State::default() };
         for (path, folder) in &state.folders {
             // A folder is kept if its own name is; the root always is, and comes first.
-            let known = path.is_empty()
-                || after.folders.get("").is_some_and(|root| root.durable.contains_key(path));
+            let known =
+                path.is_empty() || after.folders.get("").is_some_and(|root| root.durable.contains_key(path));
             if !known {
                 continue;
             }
             let mut names = folder.durable.clone();
             if !folder.pending.is_empty() {
                 let lost = choose(folder.pending.len() + 1);
-                folder.pending[..folder.pending.len() - lost].iter().for_each(|change| change.apply(&mut names));
+                folder.pending[..folder.pending.len() - lost]
+                    .iter()
+                    .for_each(|change| change.apply(&mut names));
             }
-            after.folders.insert(
-                path.clone(),
-                Folder { durable: names.clone(), current: names, pending: Vec::new() },
-            );
+            after
+                .folders
+                .insert(path.clone(), Folder { durable: names.clone(), current: names, pending: Vec::new() });
         }
         let kept: Vec<u64> = after
             .folders
@@ -678,10 +678,13 @@ impl SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state.lock();
         *state.syncs.entry(self.path.clone()).or_default() += 1;
+        // A sync that the power cut ends has done any part of its work; only one that reports a failure dooms.
+        let cut = state.power_off_at.is_some_and(|at| state.ops >= at);
         let outcome = state.operate(OpKind::Sync, &self.path);
         let content = state.content(self.file);
         match outcome {
             Ok(()) => content.sync(),
+            Err(_) if cut => {}
             Err(_) => content.unsynced.iter_mut().for_each(|edit| edit.doomed = true),
         }
         outcome
@@ -705,11 +708,12 @@ impl DiskFile for SimFile {
         self.refuse_read_only()?;
         let mut state = self.disk.state.lock();
         let offset = usize::try_from(offset).expect("in memory");
+        let cut = state.power_off_at.is_some_and(|at| state.ops >= at);
         let fault = state.operate(OpKind::Write, &self.path);
-        state.grow(self.file, offset + bytes.len())?;
-        if state.power_off_at.is_some_and(|at| state.ops > at) {
+        if cut {
             return fault;
         }
+        state.grow(self.file, offset + bytes.len())?;
         let written = if fault.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         state.content(self.file).edit(Edit::Write { offset, bytes: written.to_vec() });
         fault
@@ -754,5 +758,6 @@ impl DiskFile for SimFile {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -65,7 +65,8 @@ pub(crate) fn start(
 
     // Every segment that is not used yet gets a new salt with this list: whatever an earlier epoch may have left in one
     // means nothing from here on. Those that were used keep theirs until the new header is durable.
-    let mut entries: Vec<ListEntry> = found.live.iter().map(|segment| listed(segment, found.vouched)).collect();
+    let mut entries: Vec<ListEntry> =
+        found.live.iter().map(|segment| listed(segment, found.vouched)).collect();
     entries.extend(found.dead.iter().map(|dead| ListEntry { state: ListState::Spare, ..*dead }));
     entries.push(file.entry(ListState::Spare));
     entries.extend(spares.iter().map(|(file, state)| file.entry(*state)));
@@ -102,7 +103,7 @@ pub(crate) fn start(
     let mut dead = found.dead;
     dead.extend(superseded.iter().map(|segment| segment.file.entry(ListState::Spare)));
     let offset = file.first_offset() + copy_bytes;
-    let segment = Segment::new(file, first_lsn, header.order, false);
+    let segment = Segment::new(file, first_lsn, false);
     for group in &groups {
         segment.add(group, &[]);
     }

@@ -2,10 +2,10 @@
 
 pub(crate) use std::sync::Arc;
 
-#[cfg(not(all(test, loom)))]
-pub(crate) use real::*;
 #[cfg(all(test, loom))]
 pub(crate) use modelled::*;
+#[cfg(not(all(test, loom)))]
+pub(crate) use real::*;
 
 #[cfg(not(all(test, loom)))]
 mod real {
@@ -14,9 +14,31 @@ mod real {
     pub(crate) use std::thread;
     use std::time::Duration;
 
-    /// Lets the current thread sleep until it is unparked, or for `limit`, or spuriously less.
-    pub(crate) fn park_timeout(limit: Duration) {
-        thread::park_timeout(limit);
+    /// Where one thread sleeps until another wakes it; a wake that comes first is remembered.
+    #[derive(Debug)]
+    pub(crate) struct Parker(thread::Thread);
+
+    impl Parker {
+        /// For the current thread.
+        pub(crate) fn new() -> Self {
+            Self(thread::current())
+        }
+
+        /// To be called by the thread that made it. May wake spuriously, or after `limit`.
+        pub(crate) fn park(&self, limit: Option<Duration>) {
+            match limit {
+                Some(limit) => thread::park_timeout(limit),
+                None => thread::park(),
+            }
+        }
+
+        pub(crate) fn unpark(&self) {
+            self.0.unpark();
+        }
+    }
+
+    pub(crate) fn sleep(time: Duration) {
+        thread::sleep(time);
     }
 
     #[derive(Debug, Default)]
@@ -53,9 +75,32 @@ mod modelled {
     pub(crate) use loom::thread;
     use std::time::Duration;
 
-    /// loom has no time: sleeps until unparked.
-    pub(crate) fn park_timeout(_limit: Duration) {
-        thread::park();
+    /// loom's own unpark wakes a thread from whatever it is blocked in, and is lost by one that waits for a lock.
+    #[derive(Debug)]
+    pub(crate) struct Parker(Mutex<bool>, Condvar);
+
+    impl Parker {
+        pub(crate) fn new() -> Self {
+            Self(Mutex::new(false), Condvar::new())
+        }
+
+        /// loom has no time: sleeps until woken.
+        pub(crate) fn park(&self, _limit: Option<Duration>) {
+            let mut woken = self.0.lock();
+            while !*woken {
+                woken = self.1.wait(woken);
+            }
+            *woken = false;
+        }
+
+        pub(crate) fn unpark(&self) {
+            *self.0.lock() = true;
+            self.1.notify_all();
+        }
+    }
+
+    pub(crate) fn sleep(_time: Duration) {
+        thread::yield_now();
     }
 
     #[derive(Debug, Default)]

@@ -124,7 +124,9 @@ impl Merged {
         for row in self.fronts.iter().flatten() {
             let wins = match best {
                 None => true,
-                Some(known) => (&row.key, std::cmp::Reverse(row.pack)) < (&known.key, std::cmp::Reverse(known.pack)),
+                Some(known) => {
+                    (&row.key, std::cmp::Reverse(row.pack)) < (&known.key, std::cmp::Reverse(known.pack))
+                }
             };
             if wins {
                 best = Some(row);

@@ -136,17 +136,12 @@ impl CatalogError {
         let path = path.to_owned();
         let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let source = Arc::new(source);
-        if full {
-            CatalogError::NoSpace { op, path, source }
-        } else {
-            CatalogError::Io { op, path, source }
-        }
+        if full { CatalogError::NoSpace { op, path, source } } else { CatalogError::Io { op, path, source } }
     }
 
     /// An error of redb over the file `path`: what the page file under it found is unpacked.
     pub(super) fn redb(op: &'static str, path: &str, error: impl Into<redb::Error>) -> CatalogError {
-        let damaged =
-            |offset, reason| CatalogError::CatalogDamaged { path: path.to_owned(), offset, reason };
+        let damaged = |offset, reason| CatalogError::CatalogDamaged { path: path.to_owned(), offset, reason };
         match error.into() {
             redb::Error::Io(source) => match page_damage(&source) {
                 Some(page) => damaged(page.offset, page.reason.to_owned()),

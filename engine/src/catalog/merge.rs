@@ -93,8 +93,12 @@ impl Catalog {
         if !force && pressure == MergePressure::None {
             return Ok(Merge { packs: 0, rows, rewritten: false });
         }
-        let entries: u64 =
-            state.packs.iter().filter(|member| !member.merged).map(|member| member.pack.footer().entries).sum();
+        let entries: u64 = state
+            .packs
+            .iter()
+            .filter(|member| !member.merged)
+            .map(|member| member.pack.footer().entries)
+            .sum();
         let dead = rows.saturating_sub(merged_entries(&state.packs));
         match &healthy {
             Some(view)
@@ -126,9 +130,8 @@ impl Catalog {
         let _publish = self.publishing.lock();
         let state = self.state();
         let added: Vec<Member> = state.packs.iter().filter(|member| !member.merged).cloned().collect();
-        let packs = Packs::new(
-            state.packs.iter().map(|member| Member { merged: true, ..member.clone() }).collect(),
-        );
+        let packs =
+            Packs::new(state.packs.iter().map(|member| Member { merged: true, ..member.clone() }).collect());
         let mut rows = Stream(Merged::new(Arc::new(Packs::new(added.clone())), None, &[])?);
         let table = view.table();
         let written = table.put(&mut rows, &self.pack_rows(&packs), &|number| packs.keeps(number));

@@ -131,7 +131,10 @@ pub(crate) struct CatalogStats {
 
 impl fmt::Debug for Catalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Catalog").field("engine", &self.engine).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Catalog")
+            .field("engine", &self.engine)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -178,11 +181,18 @@ impl Catalog {
                 _ => Err(why.into()),
             },
         })?;
+        let listed = |number| rows.as_ref().is_some_and(|rows| rows.rows.contains_key(&number));
+        if let Some(newest) = plan.live.last().filter(|newest| !listed(newest.number))
+            && !options.read_only
+        {
+            // Its footer may be in the page cache only, and what it unlists is about to be removed.
+            Pack::settle(&disk, newest.number)?;
+        }
         let members = plan
             .live
             .iter()
             .map(|live| Member {
-                live: live.clone(),
+                live: *live,
                 pack: looked
                     .iter()
                     .find(|pack| pack.footer().number == live.number)
@@ -409,7 +419,7 @@ impl PublishGuard<'_> {
     pub(crate) fn live_except(&self, removed: &[PackNumber]) -> Vec<LivePack> {
         let state = self.catalog.state();
         let stays = state.packs.iter().filter(|member| !removed.contains(&member.live.number));
-        stays.map(|member| member.live.clone()).collect()
+        stays.map(|member| member.live).collect()
     }
 
     /// Lists `added` and unlists `removed`: one durable row, then lookups see it, then the files of
@@ -441,13 +451,16 @@ impl PublishGuard<'_> {
         catalog.swap(published);
         let gone = removed.iter().filter(|number| state.packs.keeps(**number));
         self.publishing.leftover.extend(gone);
-        catalog.remove_leftover(&mut self.publishing)
+        // It is published: a dead file that stays, or comes back after a crash, is removed later.
+        let _ = catalog.remove_leftover(&mut self.publishing);
+        Ok(())
     }
 }
 
 /// Makes the folder of the packs if there is none.
 fn make_packs_dir(disk: &dyn Disk) -> Result<(), CatalogError> {
-    let exists = disk.exists(PACK_FOLDER).map_err(|source| CatalogError::io("look for", PACK_FOLDER, source))?;
+    let exists =
+        disk.exists(PACK_FOLDER).map_err(|source| CatalogError::io("look for", PACK_FOLDER, source))?;
     if exists {
         return Ok(());
     }
@@ -500,6 +513,5 @@ fn look_at(pack: &Pack, number: PackNumber, engine: EngineId) -> Result<Look, Ca
             found: footer.number.0.to_string(),
         });
     }
-    let this = LivePack { number, bytes: footer.file_bytes, footer_hash: footer.footer_hash };
-    Ok(Look::Complete { this, lists: footer.live.clone() })
+    Ok(Look::Complete { this: footer.live_pack(), lists: footer.live.clone() })
 }

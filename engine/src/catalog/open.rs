@@ -106,9 +106,9 @@ pub(super) fn decide(
     let mut table_fits = false;
     if let Some(rows) = rows {
         remove.extend(unfinished.keys());
-        table_fits = live.iter().all(|pack| {
-            rows.rows.get(&pack.number).is_none_or(|row| row.footer_hash == pack.footer_hash)
-        });
+        table_fits = live
+            .iter()
+            .all(|pack| rows.rows.get(&pack.number).is_none_or(|row| row.footer_hash == pack.footer_hash));
         if table_fits {
             merged.extend(rows.rows.iter().filter(|(_, row)| row.merged).map(|(number, _)| *number));
             merged.retain(|number| alive.contains(number));
@@ -116,13 +116,7 @@ pub(super) fn decide(
     }
     let seen = files.last().copied().unwrap_or_default();
     let recorded = rows.map(|rows| rows.highest).unwrap_or_default();
-    Ok(Plan {
-        live,
-        merged,
-        table_fits,
-        remove,
-        highest: seen.max(recorded).max(known.unwrap_or_default()),
-    })
+    Ok(Plan { live, merged, table_fits, remove, highest: seen.max(recorded).max(known.unwrap_or_default()) })
 }
 
 /// Fails if a pack that the newest one lists is not there as listed.
@@ -146,11 +140,7 @@ fn check_listed(
         return Err(mismatch("number", expected, listed.number.0.to_string()));
     }
     if !files.contains(&listed.number) {
-        return Err(CatalogError::PackMissing {
-            number: listed.number,
-            path,
-            named_by: named_by.to_owned(),
-        });
+        return Err(CatalogError::PackMissing { number: listed.number, path, named_by: named_by.to_owned() });
     }
     match look(listed.number)? {
         Look::Unfinished(why) if why.is_damage() => Err(CatalogError::Pack(why)),

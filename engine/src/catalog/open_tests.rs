@@ -127,12 +127,12 @@ fn check(files: &BTreeMap<u64, Look>, rows: Option<&PackRows>) {
 fn a_listed_pack_of_another_length_or_hash_is_damage() {
     for (bytes, byte) in [(1002, 1), (1001, 9)] {
         let other = LivePack { number: PackNumber(1), bytes, footer_hash: [byte; 32] };
-        let files = BTreeMap::from([
-            (1, Look::Complete { this: other, lists: Vec::new() }),
-            (2, complete(2, &[1])),
-        ]);
+        let files =
+            BTreeMap::from([(1, Look::Complete { this: other, lists: Vec::new() }), (2, complete(2, &[1]))]);
         let found = run(&files, None);
-        assert!(matches!(&found, Err(CatalogError::PackMismatch { path, .. }) if *path == PackNumber(1).path()));
+        assert!(
+            matches!(&found, Err(CatalogError::PackMismatch { path, .. }) if *path == PackNumber(1).path())
+        );
     }
 }
 

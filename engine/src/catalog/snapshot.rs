@@ -7,8 +7,8 @@
 use std::fmt;
 
 use lineal_snapshot::{
-    EntryKey, EntryValue, Kind, Pack, PackNumber, Part, Place, encode_key, kind_prefix, leaf_sub_key, prefix_end,
-    run_sub_key, sub_key_prefix,
+    EntryKey, EntryValue, Kind, Pack, PackNumber, Part, Place, encode_key, kind_prefix, leaf_sub_key,
+    prefix_end, run_sub_key, sub_key_prefix,
 };
 use lineal_wal::{NamespaceId, OBJECT_KEY_BYTES, ObjectKey, Seq};
 
@@ -89,7 +89,11 @@ impl Snapshot {
     /// # Errors
     ///
     /// [`CatalogError::Pack`] if a pack that may hold it is damaged.
-    pub(crate) fn newest_head_at(&self, object: &ObjectKey, at: Seq) -> Result<Option<Located>, CatalogError> {
+    pub(crate) fn newest_head_at(
+        &self,
+        object: &ObjectKey,
+        at: Seq,
+    ) -> Result<Option<Located>, CatalogError> {
         let from = entry_key(object, Kind::Head, &[], Seq(0));
         let through = entry_key(object, Kind::Head, &[], at);
         self.last(object, &from, &through)?.map(|row| self.locate(row)).transpose().map(Option::flatten)

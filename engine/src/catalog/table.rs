@@ -85,7 +85,10 @@ pub(super) struct Table {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("path", &self.path).field("broken", &self.broken).finish_non_exhaustive()
+        f.debug_struct("Table")
+            .field("path", &self.path)
+            .field("broken", &self.broken)
+            .finish_non_exhaustive()
     }
 }
 
@@ -159,11 +162,6 @@ impl Table {
         })
     }
 
-    /// The file's path.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Length of the file, in bytes.
     pub(super) fn file_bytes(&self) -> Result<u64, CatalogError> {
         self.file.len().map_err(|source| CatalogError::io("get the length of", &self.path, source))
@@ -211,13 +209,17 @@ impl Table {
             let meta = read.open_table(META).map_err(|error| failed(error.into()))?;
             let get = |key: &str| -> Result<Vec<u8>, CatalogError> {
                 let value = meta.get(key).map_err(|error| failed(error.into()))?;
-                Ok(value.ok_or_else(|| damaged("a row about the catalog itself is missing"))?.value().to_vec())
+                Ok(value
+                    .ok_or_else(|| damaged("a row about the catalog itself is missing"))?
+                    .value()
+                    .to_vec())
             };
             let format = u32::from_le_bytes(fixed(&get("format")?).ok_or_else(|| damaged("bad format row"))?);
             if format > FORMAT {
                 return Err(CatalogError::NewerVersion { path: path.clone(), found: format, known: FORMAT });
             }
-            let highest = u64::from_le_bytes(fixed(&get("highest")?).ok_or_else(|| damaged("bad highest row"))?);
+            let highest =
+                u64::from_le_bytes(fixed(&get("highest")?).ok_or_else(|| damaged("bad highest row"))?);
             let mut packs = PackRows { rows: BTreeMap::new(), highest: PackNumber(highest) };
             let table = read.open_table(PACKS).map_err(|error| failed(error.into()))?;
             for row in table.iter().map_err(|error| failed(error.into()))? {
@@ -262,16 +264,16 @@ impl Table {
                     let row = row?;
                     value.clear();
                     row.encode_value(&mut value);
-                    cursor.insert_before(row.key.as_slice(), value.as_slice()).map_err(|error| {
-                        match error {
+                    cursor.insert_before(row.key.as_slice(), value.as_slice()).map_err(
+                        |error| match error {
                             redb::CursorError::Storage(error) => failed(error.into()),
                             other => CatalogError::Disagrees {
                                 path: self.path.clone(),
                                 pack: row.pack.path(),
                                 reason: format!("its entries are not in order: {other}"),
                             },
-                        }
-                    })?;
+                        },
+                    )?;
                     count += 1;
                 }
                 cursor.close().map_err(|error| failed(error.into()))?;

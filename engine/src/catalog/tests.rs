@@ -230,9 +230,9 @@ fn compact(model: &Model, removed: &[PackNumber], dice: &mut Dice) -> Entries {
     let merged = model.merged();
     entries.retain(|key, _| {
         let newest_head = key.kind == Kind::Head
-            && !merged.keys().any(|other| {
-                (other.object, other.kind) == (key.object, Kind::Head) && other.seq > key.seq
-            });
+            && !merged
+                .keys()
+                .any(|other| (other.object, other.kind) == (key.object, Kind::Head) && other.seq > key.seq);
         newest_head || !dice.chance(5)
     });
     entries
@@ -273,7 +273,8 @@ fn named(found: Located) -> (EntryKey, PackNumber) {
 }
 
 fn check_object(snapshot: &Snapshot, merged: &BTreeMap<EntryKey, (PackNumber, What)>, id: ObjectKey) {
-    let own: Vec<(&EntryKey, &(PackNumber, What))> = merged.iter().filter(|(key, _)| key.object == id).collect();
+    let own: Vec<(&EntryKey, &(PackNumber, What))> =
+        merged.iter().filter(|(key, _)| key.object == id).collect();
     let last = own.iter().map(|(key, _)| key.seq.0).max().unwrap_or(0);
     let newest = |at: u64| {
         let heads = own.iter().filter(|(key, _)| key.kind == Kind::Head && key.seq.0 <= at);
@@ -304,9 +305,7 @@ fn check_runs(found: &[RunRef], own: &[(&EntryKey, &(PackNumber, What))], from: 
     let mut wanted = Vec::new();
     for (key, (pack, what)) in own {
         let span = match (key.kind, what) {
-            (Kind::Run, _) => {
-                (Seq(u64::from_be_bytes(key.sub_key.as_slice().try_into().unwrap())), key.seq)
-            }
+            (Kind::Run, _) => (Seq(u64::from_be_bytes(key.sub_key.as_slice().try_into().unwrap())), key.seq),
             (Kind::Head, What::Part { followers, .. }) if !followers.is_empty() => (followers[0].0, key.seq),
             _ => continue,
         };
@@ -351,7 +350,8 @@ fn check_leaves(
             answers.insert(fence, found);
         }
     }
-    let answers: BTreeMap<_, _> = answers.into_iter().filter_map(|(fence, found)| Some((fence, found?))).collect();
+    let answers: BTreeMap<_, _> =
+        answers.into_iter().filter_map(|(fence, found)| Some((fence, found?))).collect();
     let all: Vec<_> = snapshot.leaves(&id, era, at).unwrap().map(|leaf| named(leaf.unwrap())).collect();
     assert_eq!(all, answers.values().cloned().collect::<Vec<_>>());
     for key in fences {

@@ -46,7 +46,7 @@ impl Catalog {
                 return Err(disagrees(row.pack, format!("a lookup does not find its entry {key:?}")));
             }
             done.keys += 1;
-            if done.keys % PROGRESS_EVERY == 0 {
+            if done.keys.is_multiple_of(PROGRESS_EVERY) {
                 progress(done.keys);
             }
         }

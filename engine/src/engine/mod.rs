@@ -261,6 +261,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a checkpoint or a merge of packs is running at the moment.
+    pub fn is_checkpointing(&self) -> bool {
+        self.inner.checkpointing.try_lock().is_none()
+    }
+
     /// Counters and sizes, now.
     pub fn stats(&self) -> Stats {
         stats::collect(&self.inner)

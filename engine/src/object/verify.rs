@@ -75,7 +75,7 @@ fn verify_held(engine: &EngineInner, key: ObjectKey, seq: Seq, lsn: lineal_wal::
         Walk { key, seq: head.floor, hash: lineage::genesis(key, head.floor), salt: None, commits: 0 };
     let mut first_seq = head.floor.0 + 1;
     walk_packs(&snapshot, &head, &mut walk)?;
-    for (record, at) in unpacked_commits(engine, key, lsn, head.seq)? {
+    for (record, at) in unpacked_commits(engine, key, lsn, head.lsn)? {
         let joint = joint_of(engine, &snapshot, &record)?;
         let record = record.as_record();
         let part = record.parts().nth(at).expect("the part was found by its place");
@@ -196,7 +196,7 @@ fn salt_at(
     lsn: lineal_wal::Lsn,
 ) -> Result<[u8; 16]> {
     let head = newest_head(snapshot, &object)?.map(|found| found.head).unwrap_or_else(Head::empty);
-    for (record, at) in unpacked_commits(engine, object, lsn, head.seq)?.iter().rev() {
+    for (record, at) in unpacked_commits(engine, object, lsn, head.lsn)?.iter().rev() {
         let record = record.as_record();
         let part = record.parts().nth(*at).expect("the part was found by its place");
         let body = Body::decode(part.flags, part.body).ok_or_else(|| bad_body(&object, part.seq))?;

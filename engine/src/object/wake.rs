@@ -50,7 +50,7 @@ fn read_state(engine: &EngineInner, cell: &Cell) -> Result<Box<Resident>> {
         None => Resident::from_head(Head::empty()),
     };
     if last_lsn > resident.last_lsn {
-        for (record, at) in unpacked_commits(engine, cell.key, last_lsn, resident.seq)? {
+        for (record, at) in unpacked_commits(engine, cell.key, last_lsn, resident.last_lsn)? {
             apply_logged(&mut resident, &record, at, &cell.key)?;
         }
     }
@@ -185,17 +185,17 @@ fn apply_ops(resident: &mut Resident, ops: &[u8], key: &ObjectKey, seq: Seq) -> 
     }
 }
 
-/// The commits of one object after `after` that are only in the log, oldest first: a walk back along the
+/// The commits of one object after the position `after`, oldest first: a walk back through the log along the
 /// positions that each part keeps of the one before. With each record comes the index of the object's part.
 pub(crate) fn unpacked_commits(
     engine: &EngineInner,
     key: ObjectKey,
     last_lsn: Lsn,
-    after: Seq,
+    after: Lsn,
 ) -> Result<Vec<(OwnedRecord, usize)>> {
     let mut commits = Vec::new();
     let mut lsn = last_lsn;
-    while lsn > Lsn(0) {
+    while lsn > after {
         let record = engine.log.read(lsn).map_err(|error| match error {
             LogError::Released { .. } => Error::Io {
                 op: "reading",
@@ -209,16 +209,13 @@ pub(crate) fn unpacked_commits(
             .parts()
             .enumerate()
             .find(|(_, part)| part.object == key)
-            .map(|(at, part)| (at, part.seq, part.prev_lsn));
-        let (at, seq, prev) = found.ok_or_else(|| Error::Damaged {
+            .map(|(at, part)| (at, part.prev_lsn));
+        let (at, prev) = found.ok_or_else(|| Error::Damaged {
             file: "log".into(),
             offset: 0,
             object: Some(key.id.to_string()),
             reason: format!("record {lsn} holds no commit of the object it is linked from"),
         })?;
-        if seq <= after {
-            break;
-        }
         commits.push((record, at));
         lsn = prev;
     }

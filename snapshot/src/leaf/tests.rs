@@ -120,7 +120,10 @@ fn keys_that_share_without_bound_are_refused() {
         bytes.push(0);
         bytes.extend_from_slice(&index.to_be_bytes());
     }
-    assert!(matches!(decode(bytes), Err(DecodeError::Malformed { reason: "more key bytes than declared", .. })));
+    assert!(matches!(
+        decode(bytes),
+        Err(DecodeError::Malformed { reason: "more key bytes than declared", .. })
+    ));
 }
 
 #[test]

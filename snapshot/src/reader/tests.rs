@@ -91,6 +91,74 @@ proptest! {
     }
 }
 
+/// Asks everything of a pack that may be a lie from end to end; any answer will do.
+fn ask_a_liar(pack: &Arc<Pack>) {
+    let _ = pack.verify(&mut |_| ());
+    let _ = (pack.load(), pack.may_contain(&object(1)), pack.seek(&[1; 30]), pack.seek_back(&[0xff; 30]));
+    for found in pack.iter(&[]).take(100).chain(pack.iter_back(&[0xff; 30]).take(100)) {
+        let Ok((key, EntryValue::Place(place))) = found else { continue };
+        let Ok(key) = EntryKey::decode(&key) else { continue };
+        let _ = (pack.read_with_followers(&key, &place), pack.stored(&key, &place), pack.leaf(&key, &place));
+    }
+}
+
+/// Bytes of `frame` with a checksum that is right for them.
+fn sign_frame(frame: &mut [u8]) {
+    let end = frame.len() - 16;
+    let crc = crc32fast::hash(&frame[..end]);
+    frame[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+proptest! {
+    #[test]
+    fn a_footer_that_lies_under_a_right_checksum_never_panics(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let disk = SimDisk::new();
+        write_model(&disk, 5, small_options(), &small_model()).unwrap();
+        let start = open(&disk, 5).unwrap().footer().footer_offset as usize;
+        let mut image = disk.image();
+        let bytes = image.values_mut().next().unwrap();
+        let frame_bytes = (bytes.len() - start) / 2;
+        let (first, second) = bytes[start..].split_at_mut(frame_bytes);
+        for (at, byte) in changes {
+            first[at.index(frame_bytes - 16)] = byte;
+        }
+        sign_frame(first);
+        second.copy_from_slice(first);
+        if let Ok(pack) = open(&SimDisk::from_image(&image), 5) {
+            ask_a_liar(&pack);
+        }
+    }
+
+    #[test]
+    fn a_top_that_lies_under_a_right_checksum_never_panics(
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let disk = SimDisk::new();
+        write_model(&disk, 5, small_options(), &small_model()).unwrap();
+        let (top_offset, end) = {
+            let pack = open(&disk, 5).unwrap();
+            (pack.footer().top_offset as usize, pack.footer().footer_offset as usize)
+        };
+        let mut image = disk.image();
+        let bytes = image.values_mut().next().unwrap();
+        for (at, byte) in changes {
+            bytes[top_offset + at.index(end - top_offset)] = byte;
+        }
+        // The footer vouches for the top: sign it there, too.
+        let crc = crate::format::page_crc(header(5).salt(), top_offset as u64, &bytes[top_offset..end]);
+        let frame_bytes = (bytes.len() - end) / 2;
+        let (first, second) = bytes[end..].split_at_mut(frame_bytes);
+        let crc_at = 16 + 1 + 16 + 5 * 8 + 5 * 8 + 8 + 8 + 4;
+        first[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        sign_frame(first);
+        second.copy_from_slice(first);
+        let pack = open(&SimDisk::from_image(&image), 5).unwrap();
+        ask_a_liar(&pack);
+    }
+}
+
 #[test]
 fn every_flipped_bit_gives_the_exact_answer_or_an_error_and_verify_finds_it() {
     let disk = SimDisk::new();
@@ -281,4 +349,36 @@ fn a_small_cache_changes_no_answer() {
         let absent = (10_000..20_000).filter(|&number| pack.may_contain(&object(number)).unwrap());
         assert!(absent.count() < 300);
     }
+}
+
+/// A pack of the first format version, as it was written then.
+const GOLDEN_V1: &[u8] = include_bytes!("../../golden/pack-v1.pack");
+
+#[test]
+fn a_pack_of_every_format_version_stays_readable() {
+    let image = BTreeMap::from([(PackNumber(5).path(), GOLDEN_V1.to_vec())]);
+    let pack = open(&SimDisk::from_image(&image), 5).unwrap();
+    ask_everything(&pack, &small_model()).unwrap();
+    assert_eq!(pack.verify(&mut |_| ()).unwrap().footer_copies, 2);
+    assert_eq!((&pack.footer().live, &pack.footer().meta), (&footer_input().live, &footer_input().meta));
+
+    let key = EntryKey::run(object(3), Seq(16), Seq(40));
+    let place = pack.seek(&key.encode()).unwrap().unwrap().1.place().unwrap().clone();
+    let run = Run::decode(pack.read(&key, &place).unwrap()).unwrap();
+    assert_eq!((run.first_seq(), run.last_seq(), run.hash_after_last()), (Seq(16), Seq(40), Some([2; 32])));
+    assert_eq!(run.commit(Seq(17)).unwrap().lsn.0, 34);
+    let key = EntryKey::leaf(object(3), Seq(0), b"", Seq(30));
+    let place = pack.seek(&key.encode()).unwrap().unwrap().1.place().unwrap().clone();
+    assert_eq!(pack.leaf(&key, &place).unwrap().get(b"key"), Some(LeafValue::Put(b"value")));
+}
+
+#[test]
+#[ignore = "writes the golden file of a new format version"]
+fn write_the_golden_pack() {
+    let disk = SimDisk::new();
+    write_model(&disk, 5, small_options(), &small_model()).unwrap();
+    let image = disk.image();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(format!("{folder}/pack-v{PACK_VERSION}.pack"), &image[&PackNumber(5).path()]).unwrap();
 }

@@ -75,6 +75,44 @@ fn after_seal_only_the_footer_and_the_name_are_not_durable() {
 }
 
 #[test]
+fn a_pack_that_was_settled_outlives_a_power_cut() {
+    let model = small_model();
+    let disk = SimDisk::new();
+    write_model(&disk, 5, small_options(), &model).unwrap();
+    let ops = disk.ops();
+    let mut found = 0;
+    for op in 0..=ops {
+        let disk = SimDisk::new();
+        disk.power_off_at(op);
+        let _ = write_model(&disk, 5, small_options(), &model);
+        let killed = disk.kill();
+        let dyn_disk: Arc<dyn Disk> = Arc::new(killed.clone());
+        match Pack::settle(&dyn_disk, PackNumber(5)) {
+            Ok(live) => {
+                let after = killed.crash(&mut |count| count - 1);
+                let pack = open(&after, 5).unwrap();
+                assert_eq!(pack.footer().live_pack(), live);
+                assert_eq!(pack.verify(&mut |_| ()).unwrap().footer_copies, 2);
+                found += 1;
+            }
+            Err(error) => assert!(matches!(error, PackError::Incomplete { .. } | PackError::Missing { .. })),
+        }
+    }
+    assert!(found >= 2, "killed before and after the last sync");
+}
+
+#[test]
+fn settling_mends_a_damaged_copy_of_the_footer() {
+    let disk = SimDisk::new();
+    let live = write_model(&disk, 5, small_options(), &small_model()).unwrap();
+    disk.truncate(&PackNumber(5).path(), live.bytes - 1);
+    assert_eq!(open(&disk, 5).unwrap().verify(&mut |_| ()).unwrap().footer_copies, 1);
+    let dyn_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    assert_eq!(Pack::settle(&dyn_disk, PackNumber(5)).unwrap(), live);
+    assert_eq!(open(&disk, 5).unwrap().verify(&mut |_| ()).unwrap().footer_copies, 2);
+}
+
+#[test]
 fn a_failure_at_any_operation_is_an_error_and_final() {
     let model = small_model();
     let disk = SimDisk::new();
@@ -215,5 +253,9 @@ fn a_follower_alone_is_a_bug() {
 #[should_panic(expected = "runs that follow ascend")]
 fn followers_out_of_order_are_a_bug() {
     let (a, b) = (5u64.to_be_bytes(), 3u64.to_be_bytes());
-    write_specs(&[spec(Kind::Head, b"", 9, false), spec(Kind::Run, &a, 6, true), spec(Kind::Run, &b, 4, true)]);
+    write_specs(&[
+        spec(Kind::Head, b"", 9, false),
+        spec(Kind::Run, &a, 6, true),
+        spec(Kind::Run, &b, 4, true),
+    ]);
 }

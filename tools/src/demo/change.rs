@@ -26,7 +26,9 @@ impl Commit {
 
     /// The files it writes.
     pub(super) fn files(&self) -> impl Iterator<Item = (&[u8], &File)> {
-        self.changes.iter().filter_map(|change| change.file.as_ref().map(|file| (change.path.as_slice(), file)))
+        self.changes
+            .iter()
+            .filter_map(|change| change.file.as_ref().map(|file| (change.path.as_slice(), file)))
     }
 }
 

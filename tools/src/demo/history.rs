@@ -138,7 +138,8 @@ mod tests {
     use super::*;
 
     fn change(raw: &str) -> (Option<Option<String>>, u64) {
-        let mut commit = Commit { id: String::new(), author: String::new(), changes: Vec::new(), submodules: 0 };
+        let mut commit =
+            Commit { id: String::new(), author: String::new(), changes: Vec::new(), submodules: 0 };
         add_change(&mut commit, raw, b"p".to_vec()).unwrap();
         let change = commit.changes.pop().map(|change| change.file.map(|file| file.mode));
         (change, commit.submodules)

@@ -38,10 +38,9 @@ impl Repo {
     }
 
     /// Begins at the commit that is `count` before the tip, if history goes further back.
-    pub(super) fn keep_last(&mut self, count: u64) -> Outcome {
+    pub(super) fn keep_last(&mut self, count: u64) {
         let back = format!("{}~{count}^{{commit}}", self.tip);
         self.base = self.line(&["rev-parse", "--verify", "--quiet", &back]).ok();
-        Ok(())
     }
 
     /// How many commits there are to replay.
@@ -79,7 +78,10 @@ impl Repo {
     /// Starts git with its output to be read as it comes.
     pub(super) fn stream(&self, args: &[&str]) -> Outcome<Stream> {
         let mut command = self.command(args);
-        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| Failure::io("git cannot be run", &error))?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| Failure::io("git cannot be run", &error))?;
         let stdout = child.stdout.take().expect("the child's stdout is a pipe");
         let what = format!("git {}", args.first().unwrap_or(&""));
         Ok(Stream { what, child, stdout: BufReader::with_capacity(64 << 10, stdout) })
@@ -132,8 +134,10 @@ impl Stream {
     }
 
     fn ended(&mut self) -> Outcome {
-        let status =
-            self.child.wait().map_err(|error| Failure::io(format_args!("waiting for {} failed", self.what), &error))?;
+        let status = self
+            .child
+            .wait()
+            .map_err(|error| Failure::io(format_args!("waiting for {} failed", self.what), &error))?;
         if status.success() { Ok(()) } else { Err(said(format!("{} failed: {status}", self.what))) }
     }
 }

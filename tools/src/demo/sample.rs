@@ -12,9 +12,20 @@ pub(super) const COMMITS: u64 = 3_000;
 /// Documents that there are at most at a time.
 const DOCUMENTS_MAX: u64 = 400;
 
-const AUTHORS: [&str; 4] = ["Ada <ada@example.com>", "Ben <ben@example.com>", "Cleo <cleo@example.com>", "Dan <dan@example.com>"];
+const AUTHORS: [&str; 4] =
+    ["Ada <ada@example.com>", "Ben <ben@example.com>", "Cleo <cleo@example.com>", "Dan <dan@example.com>"];
 const WORDS: [&str; 12] = [
-    "object", "commit", "ledger", "harbour", "letter", "window", "quiet", "seven", "paper", "river", "\u{e9}t\u{e9}",
+    "object",
+    "commit",
+    "ledger",
+    "harbour",
+    "letter",
+    "window",
+    "quiet",
+    "seven",
+    "paper",
+    "river",
+    "\u{e9}t\u{e9}",
     "\u{1f4e6}",
 ];
 

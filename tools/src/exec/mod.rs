@@ -44,7 +44,8 @@ pub(crate) fn run(args: &args::Exec) -> Outcome {
         .map_err(|error| Failure::io("the thread that writes replies could not be started", &error))?;
     let read = serve(&engine, &room, &queue);
     drop(queue);
-    let wrote = writing.join().unwrap_or_else(|_| Err(Failure::other("the thread that writes replies failed")));
+    let wrote =
+        writing.join().unwrap_or_else(|_| Err(Failure::other("the thread that writes replies failed")));
     let closed = engine.close().map_err(Failure::from);
     wrote?;
     read?;

@@ -15,7 +15,11 @@ pub(super) enum Answer {
     /// Fields that depend on nothing that is not durable.
     Now(String),
     /// What is told if the gate opens without an error: what the caller knew, then what the gate held.
-    Gated { known: String, gate: Gated<String>, bytes: usize },
+    Gated {
+        known: String,
+        gate: Gated<String>,
+        bytes: usize,
+    },
     Refused(Refusal),
 }
 
@@ -66,7 +70,9 @@ impl Queued {
         let mut line = Line::new();
         let outcome = match self.answer {
             Answer::Now(fields) => Ok((fields, String::new())),
-            Answer::Gated { known, gate, .. } => gate.wait().map(|held| (known, held)).map_err(Refusal::Engine),
+            Answer::Gated { known, gate, .. } => {
+                gate.wait().map(|held| (known, held)).map_err(Refusal::Engine)
+            }
             Answer::Refused(refusal) => Err(refusal),
         };
         line.flag("ok", outcome.is_ok());

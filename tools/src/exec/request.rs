@@ -98,11 +98,9 @@ impl Fields {
                 Request::Many(txns.collect::<Result<_, _>>()?)
             }
             "list" => Request::List { target: self.target()?, list: self.list()? },
-            "objects" => Request::Objects {
-                ns: self.text("ns")?,
-                limit: self.number("limit")?,
-                after: self.after()?,
-            },
+            "objects" => {
+                Request::Objects { ns: self.text("ns")?, limit: self.number("limit")?, after: self.after()? }
+            }
             "info" => Request::Info(self.target()?),
             "delete_object" => {
                 Request::DeleteObject { target: self.target()?, terms: self.terms(&Terms::default())? }
@@ -204,16 +202,18 @@ impl Fields {
     fn bytes_if_there(&mut self, name: &str) -> Result<Option<Vec<u8>>, Malformed> {
         match self.take(name) {
             None => Ok(None),
-            Some(value) => {
-                bytes::read(value).map(Some).ok_or_else(|| format!("{name:?} is neither a string nor {{\"b64\": …}}"))
-            }
+            Some(value) => bytes::read(value)
+                .map(Some)
+                .ok_or_else(|| format!("{name:?} is neither a string nor {{\"b64\": …}}")),
         }
     }
 
     fn number(&mut self, name: &str) -> Result<Option<u64>, Malformed> {
         match self.take(name) {
             None => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or_else(|| format!("{name:?} is not a number from 0 up")),
+            Some(value) => {
+                value.as_u64().map(Some).ok_or_else(|| format!("{name:?} is not a number from 0 up"))
+            }
         }
     }
 
@@ -252,7 +252,10 @@ mod tests {
         assert!(refused(r#"{"op":"get","ns":"n","obj":"o"}"#).contains("\"key\" is missing"));
         assert!(refused(r#"{"op":"get","ns":"n","obj":{"id":"1"},"key":"k"}"#).contains("32 hex"));
         assert!(refused(r#"{"op":"put","ns":"n","obj":"o","key":"k","value":1}"#).contains("\"value\""));
-        assert!(refused(r#"{"op":"put","ns":"n","obj":"o","key":"k","value":"","expect_seq":-1}"#).contains("expect_seq"));
+        assert!(
+            refused(r#"{"op":"put","ns":"n","obj":"o","key":"k","value":"","expect_seq":-1}"#)
+                .contains("expect_seq")
+        );
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[1]}"#).contains("\"ops\""));
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[{"op":"get","key":"k"}]}"#).contains("get"));
         assert!(refused(r#"{"op":"many","txns":{}}"#).contains("\"txns\""));

@@ -290,8 +290,8 @@ fn apply(tx: &mut Tx<'_>, write: &Write) -> Result<(), Error> {
         match op {
             Op::Put { key, value } => tx.put(key, value)?,
             Op::Delete { key } => tx.delete(key)?,
-            Op::DeleteRange { start, end: Some(end) } => tx.delete_range(start..end)?,
-            Op::DeleteRange { start, end: None } => tx.delete_range(start..)?,
+            Op::DeleteRange { start, end: Some(end) } => tx.delete_range::<&Vec<u8>>(start..end)?,
+            Op::DeleteRange { start, end: None } => tx.delete_range::<&Vec<u8>>(start..)?,
             Op::DeleteAll => tx.delete_all()?,
         }
     }

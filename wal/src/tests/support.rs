@@ -2,8 +2,8 @@
 
 use crate::sim::SimDisk;
 use crate::{
-    Appended, Class, Disk, EngineId, Log, LogError, LogOptions, Lsn, Micros, NamespaceId, ObjectId, ObjectKey, PartHeader,
-    Record, RecordBuilder, Recovered, Recovery, Seq,
+    Appended, Class, Disk, EngineId, Log, LogError, LogOptions, Lsn, Micros, NamespaceId, ObjectId,
+    ObjectKey, PartHeader, Record, RecordBuilder, Recovered, Recovery, Seq,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,8 @@ pub(crate) fn body(lsn: u64, bytes: usize) -> Vec<u8> {
 pub(crate) fn record(lsn: u64, bytes: usize) -> RecordBuilder {
     let mut record = RecordBuilder::new();
     let object = ObjectKey { namespace: NamespaceId(1), id: ObjectId([3; 16]) };
-    let header = PartHeader { object, seq: Seq(lsn), prev_lsn: Lsn(lsn - 1), kind: 1, ..PartHeader::default() };
+    let header =
+        PartHeader { object, seq: Seq(lsn), prev_lsn: Lsn(lsn - 1), kind: 1, ..PartHeader::default() };
     record.begin_part(header).extend_from_slice(&body(lsn, bytes));
     record.end_part();
     record

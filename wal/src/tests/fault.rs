@@ -1,7 +1,7 @@
 //! Devices that fail and disks that are full.
 
 use crate::sim::{Fault, OpKind, SimDisk};
-use crate::testing::{append, open, open_with, options, record, recover, scanned};
+use crate::tests::support::{append, open, open_with, options, record, recover, scanned};
 use crate::{Class, LogError, LogOptions, Lsn, Micros, Recovery};
 use std::io;
 

@@ -2,7 +2,7 @@
 
 use crate::format::{SECTOR_BYTES, put_u32};
 use crate::sim::{Fault, OpKind, SimDisk};
-use crate::testing::{append, check, disk, open, open_with, options, recover, scanned};
+use crate::tests::support::{append, check, disk, open, open_with, options, recover, scanned};
 use crate::{Log, LogError, LogOptions, Lsn, Recovery};
 use std::collections::BTreeMap;
 
@@ -103,7 +103,12 @@ fn last_group(image: &Image) -> (String, usize, usize) {
             if bytes.starts_with(b"LINEALGR") {
                 let lsn = crate::format::get_u64(bytes, 40);
                 let payload = crate::format::get_u32(bytes, 60) as usize;
-                last = last.max(Some((lsn, path.clone(), sector * SECTOR, (64 + payload).next_multiple_of(SECTOR))));
+                last = last.max(Some((
+                    lsn,
+                    path.clone(),
+                    sector * SECTOR,
+                    (64 + payload).next_multiple_of(SECTOR),
+                )));
             }
         }
     }
@@ -181,7 +186,9 @@ fn a_missing_or_emptied_segment_is_damage() {
         let mut emptied = image.clone();
         emptied.get_mut(&path).unwrap().fill(0);
         let emptied = found(&emptied);
-        if in_use && path != *segments(&image).iter().rfind(|path| image[*path].starts_with(b"LINEALSG")).unwrap() {
+        if in_use
+            && path != *segments(&image).iter().rfind(|path| image[*path].starts_with(b"LINEALSG")).unwrap()
+        {
             assert!(matches!(emptied, Err(LogError::Damaged { .. })), "{path} is emptied");
         }
     }

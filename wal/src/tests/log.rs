@@ -1,5 +1,5 @@
-use crate::testing::{append, body, check, disk, open, open_with, options, record, recover, scanned};
 use crate::sim::SimDisk;
+use crate::tests::support::{append, body, check, disk, open, open_with, options, record, recover, scanned};
 use crate::{Class, Disk, Log, LogError, LogOptions, Lsn, Micros, Recovery};
 
 #[test]

@@ -4,7 +4,7 @@
 //! acknowledged, with the content that was acknowledged; and once a start has succeeded, what it served stays.
 
 use crate::sim::SimDisk;
-use crate::testing::{Dice, disk, options, record};
+use crate::tests::support::{Dice, disk, options, record};
 use crate::{Class, Log, LogError, Lsn, Micros, Recovery};
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ impl Model {
             Log::recover(disk(sim), &options(), Lsn(self.released), Recovery::Strict, &mut |record, _| {
                 assert_eq!(record.lsn.0, next, "records are dense");
                 next += 1;
-                crate::testing::check(record);
+                crate::tests::support::check(record);
                 seen.insert(record.lsn.0, record.parts().next().unwrap().body.len());
                 Ok(())
             });
@@ -223,4 +223,35 @@ fn cut_recovery(before: &SimDisk, model: &Model, depth: usize, dice: &mut Dice) 
             model.check(&after).unwrap();
         });
     }
+}
+
+#[test]
+fn every_fate_of_a_power_cut_while_copies_are_made_leaves_a_log_that_recovers() {
+    let sim = SimDisk::new();
+    let mut model = Model::default();
+    let log = model.start(&sim).unwrap();
+    model.append(&log, 100).unwrap();
+    log.sync().unwrap();
+    model.acknowledge(log.durable());
+    // The group is written and not synced, then the process is killed: it is in the page cache only.
+    model.append(&log, 200).unwrap();
+    sim.power_off_at(sim.ops() + 1);
+    log.sync().unwrap_err();
+    let killed = sim.kill();
+    let mut fates = 0;
+    for op in 0.. {
+        let sim = killed.kill();
+        sim.power_off_at(op);
+        let mut during = model.clone();
+        let started = during.start(&sim).is_ok();
+        // All of them: few changes are under way at any moment.
+        crashes(&sim, 100_000, &mut Dice(1), &mut |after, _| {
+            fates += 1;
+            during.check(&after).unwrap();
+        });
+        if started {
+            break;
+        }
+    }
+    assert!(fates > 100, "{fates}");
 }

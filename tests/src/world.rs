@@ -1,0 +1,142 @@
+//! An engine on a simulated disk, driven step by step on one thread.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use lineal::{Engine, Error, Micros, Object, Options, Result, Tx};
+use lineal_wal::sim::SimDisk;
+
+use crate::model::{ObjectState, State, Step, Write, name};
+
+/// The namespace that tests write to.
+pub const NAMESPACE: &str = "world";
+
+/// Options for a small engine on this disk: no threads, small segments, counted time, seeded randomness.
+pub fn options(disk: &SimDisk, seed: u64) -> Options {
+    let time = AtomicU64::new(1_700_000_000_000_000 + seed);
+    let random = AtomicU64::new(seed.wrapping_mul(2).wrapping_add(1));
+    Options::new()
+        .disk(Arc::new(disk.clone()))
+        .background(false)
+        .segment_bytes(64 << 10, 256 << 10)
+        .reserve_bytes(0)
+        .checkpoint_bytes(1 << 20)
+        .cache_bytes(1 << 20)
+        .clock(Arc::new(move || Micros(time.fetch_add(1_000, Ordering::Relaxed))))
+        .random(Arc::new(move || {
+            random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_mul(0xD134_2543_DE82_EF95)
+        }))
+}
+
+/// An engine that steps are done on.
+pub struct World {
+    disk: SimDisk,
+    seed: u64,
+    engine: Option<Engine>,
+}
+
+impl World {
+    /// Opens the engine that is on the disk.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn open(disk: &SimDisk, seed: u64) -> Result<World> {
+        let engine = options(disk, seed).open("simulated")?;
+        Ok(World { disk: disk.clone(), seed, engine: Some(engine) })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("the engine is closed only while it is opened again")
+    }
+
+    fn object(&self, object: usize) -> Result<Object> {
+        self.engine().namespace(NAMESPACE)?.object(&name(object))
+    }
+
+    /// Does one step. When it returns, what the step commits is durable.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Commit(object, writes) => self.object(*object)?.transact(|tx| write_all(tx, writes)).wait(),
+            Step::Many([left, right], writes) => {
+                let (left, right) = (self.object(*left)?, self.object(*right)?);
+                self.engine()
+                    .transact_many([&left, &right], |[left, right]| {
+                        write_all(left, writes)?;
+                        write_all(right, writes)
+                    })
+                    .wait()
+            }
+            Step::Delete(object) => self.object(*object)?.delete().wait(),
+            Step::Purge(object) => self.object(*object)?.purge().wait(),
+            Step::Checkpoint => self.engine().checkpoint().map(|_| ()),
+            Step::Compact => self.engine().compact(),
+            Step::Hibernate(object) => self.object(*object)?.hibernate(),
+            Step::Reopen => {
+                if let Some(engine) = self.engine.take() {
+                    engine.close()?;
+                }
+                self.engine = Some(options(&self.disk, self.seed + 1).open("simulated")?);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a reader sees of everything, and that every chain is right.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn dump(&self) -> Result<State> {
+        dump(self.engine())
+    }
+}
+
+/// What a reader sees of everything, and that every chain is right.
+///
+/// # Errors
+/// What the engine says.
+pub fn dump(engine: &Engine) -> Result<State> {
+    let mut state = State::new();
+    let namespace = match engine.existing_namespace(NAMESPACE) {
+        Ok(namespace) => namespace,
+        Err(Error::NotFound { .. }) => return Ok(state),
+        Err(error) => return Err(error),
+    };
+    for info in namespace.objects()? {
+        let info = info?;
+        let object = namespace.by_id(info.id)?;
+        let forward: Vec<(Vec<u8>, Vec<u8>)> = object
+            .read(|view| view.prefix("").map(|entry| entry.map(|(key, value)| (key, value.to_vec()))).collect())
+            .wait()?;
+        let mut backward: Vec<Vec<u8>> = object
+            .read(|view| view.prefix("").reverse().map(|entry| entry.map(|(key, _)| key)).collect())
+            .wait()?;
+        backward.reverse();
+        assert!(forward.iter().map(|(key, _)| key).eq(&backward), "both directions see the same keys");
+        for (key, value) in &forward {
+            let found = object.read(|view| view.get(key)).wait()?;
+            assert_eq!(found.as_deref(), Some(value.as_slice()), "a range and a get see the same value");
+        }
+        object.verify()?;
+        let name = info.name.expect("the world makes its objects by name");
+        state.insert(name, ObjectState { seq: info.seq, exists: true, entries: forward.into_iter().collect() });
+    }
+    Ok(state)
+}
+
+fn write_all(tx: &mut Tx<'_>, writes: &[Write]) -> Result<()> {
+    for write in writes {
+        match write {
+            Write::Put(key, value) => tx.put(key, value)?,
+            Write::Delete(key) => tx.delete(key)?,
+            Write::DeleteRange(start, end) => tx.delete_range(start.as_slice()..end.as_slice())?,
+            Write::DeleteAll => tx.delete_all()?,
+        }
+    }
+    Ok(())
+}

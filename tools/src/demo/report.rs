@@ -1,0 +1,140 @@
+//! What the demo says at its end.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
+
+use lineal::VerifyReport;
+
+use super::{check::Compared, marker::Totals, replay::Replayed};
+use crate::{json::Line, verify};
+
+/// The whole run.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) source: String,
+    pub(super) replayed: Replayed,
+    /// What was compared at the end, with the mismatches of all comparisons.
+    pub(super) compared: Compared,
+    pub(super) verified: VerifyReport,
+    pub(super) disk_bytes: u64,
+    /// What of this is packs, catalog and log in use. The rest is prepared for later commits, or kept for a full disk.
+    pub(super) data_bytes: u64,
+}
+
+impl Report {
+    fn totals(&self) -> Totals {
+        self.replayed.position.totals
+    }
+
+    fn per_second(&self, count: u64) -> f64 {
+        let seconds = self.replayed.writing.as_secs_f64();
+        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    }
+
+    pub(super) fn json(&self) -> String {
+        let (run, totals) = (&self.replayed, self.totals());
+        let commits = run.position.done.commits;
+        let mut line = Line::new();
+        line.text("source", &self.source).number("objects", self.compared.objects).number("commits", commits);
+        line.number("transactions", totals.transactions).number("bytes", totals.bytes);
+        line.number("submodules_skipped", totals.submodules);
+        line.decimal("seconds", run.writing.as_secs_f64());
+        line.decimal("commits_per_second", self.per_second(commits));
+        line.decimal("transactions_per_second", self.per_second(totals.transactions));
+        line.number("fsyncs", run.fsyncs);
+        line.number("killed_after_commits", run.acknowledged).number("found_after_kill", run.found);
+        line.decimal("recovery_ms", millis(run.recovery))
+            .number("replayed_at_recovery", run.replayed_commits);
+        line.number("disk_bytes", self.disk_bytes)
+            .number("data_bytes", self.data_bytes)
+            .number("compared_bytes", self.compared.bytes);
+        let mut verified = Line::new();
+        verify::fields(&self.verified, &mut verified);
+        line.json("verified", &verified.end()).number("mismatches", self.compared.mismatches);
+        line.end()
+    }
+
+    pub(super) fn plain(&self) -> String {
+        let (run, totals) = (&self.replayed, self.totals());
+        let commits = run.position.done.commits;
+        let row = |name: &str, value: String| format!("  {name:<18} {value}\n");
+        let mut text = format!("{}\n", self.source);
+        text += &row("objects", count(self.compared.objects));
+        text += &row(
+            "commits",
+            format!("{} ({} transactions on files)", count(commits), count(totals.transactions)),
+        );
+        text += &row(
+            "bytes",
+            format!("{} written, {} at the end", size(totals.bytes), size(self.compared.bytes)),
+        );
+        text += &row(
+            "speed",
+            format!(
+                "{}/s commits, {}/s transactions",
+                count(self.per_second(commits) as u64),
+                count(self.per_second(totals.transactions) as u64)
+            ),
+        );
+        text += &row("fsyncs", count(run.fsyncs));
+        text += &row(
+            "killed",
+            format!(
+                "with SIGKILL after {} acknowledged commits; {} were there",
+                count(run.acknowledged),
+                count(run.found)
+            ),
+        );
+        text += &row(
+            "time to recover",
+            format!(
+                "{:.1} ms ({} transactions read back)",
+                millis(run.recovery),
+                count(run.replayed_commits)
+            ),
+        );
+        text += &row(
+            "space on disk",
+            format!(
+                "{} of data, {} with what the log keeps ready",
+                size(self.data_bytes),
+                size(self.disk_bytes)
+            ),
+        );
+        if totals.submodules > 0 {
+            text += &row("submodules", format!("{} changes left out", count(totals.submodules)));
+        }
+        text += &row(
+            "verified",
+            format!("{} chains, {} commits", count(self.verified.objects), count(self.verified.commits)),
+        );
+        text += &row("mismatches", count(self.compared.mismatches));
+        for mismatch in &self.compared.told {
+            text += &format!("    {mismatch}\n");
+        }
+        text
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
+
+fn count(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}
+
+fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// Bytes that a data directory takes on disk.
+pub(super) fn disk_bytes(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        // Blocks of 512 bytes, whatever the file system's own are.
+        bytes += if meta.is_dir() { disk_bytes(&entry.path())? } else { meta.blocks() * 512 };
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,9 @@
+//! Runs the `lineal` binary as a person or a script would.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod commands;
+mod demo;
+mod durability;
+mod exec;
+mod support;

@@ -1,0 +1,8 @@
+//! Tests of the log as a whole, on simulated and real disks.
+
+mod crash;
+mod damage;
+mod fault;
+mod log;
+mod stress;
+mod support;
