@@ -12,7 +12,8 @@ fn main() -> Result<()> {
 
     // One transaction: synchronous, atomic, in memory. What it returns is seen once it is durable.
     let visits = lobby.transact(|tx| {
-        let visits = tx.get("visits")?.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap_or_default()));
+        let visits =
+            tx.get("visits")?.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap_or_default()));
         tx.cause("a visit")?;
         tx.put("visits", (visits + 1).to_be_bytes())?;
         Ok(visits + 1)

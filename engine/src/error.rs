@@ -14,7 +14,9 @@ use crate::{catalog::CatalogError, sync::Arc};
 #[non_exhaustive]
 pub enum Error {
     /// A name, key, value, cause or transaction is over its limit. Nothing was changed.
-    #[error("the {what} has {size} bytes and the limit is {limit}: make it smaller or raise the limit in Options")]
+    #[error(
+        "the {what} has {size} bytes and the limit is {limit}: make it smaller or raise the limit in Options"
+    )]
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -24,7 +26,9 @@ pub enum Error {
         size: u64,
     },
     /// A quota of the namespace or of the object would be exceeded. Nothing was changed.
-    #[error("the quota for {what} is {limit} and this would make it {size}: delete something or raise the quota")]
+    #[error(
+        "the quota for {what} is {limit} and this would make it {size}: delete something or raise the quota"
+    )]
     Quota {
         /// Which quota.
         what: &'static str,
@@ -50,7 +54,9 @@ pub enum Error {
     #[error("this event context is used outside of its event: use it only in the event's own future")]
     OutsideTurn,
     /// Waiting took longer than the limit. Nothing was changed.
-    #[error("waited {waited_ms} ms for {what} without getting it: try again, or raise the wait limit in Options")]
+    #[error(
+        "waited {waited_ms} ms for {what} without getting it: try again, or raise the wait limit in Options"
+    )]
     Busy {
         /// What was waited for.
         what: &'static str,
@@ -123,13 +129,17 @@ pub enum Error {
     #[error("the engine is open for reading only")]
     ReadOnly,
     /// The disk is full. Nothing was changed; reads and deletes go on, writes resume when there is room.
-    #[error("the disk is full ({detail}): free some space; reads and deletes go on and writes resume by themselves")]
+    #[error(
+        "the disk is full ({detail}): free some space; reads and deletes go on and writes resume by themselves"
+    )]
     NoSpace {
         /// What could not be had.
         detail: String,
     },
     /// The log failed. What was not yet acknowledged has an unknown outcome until the engine is opened again.
-    #[error("the log failed and accepts nothing more; the outcome of what is not acknowledged is unknown until the engine is opened again: {source}")]
+    #[error(
+        "the log failed and accepts nothing more; the outcome of what is not acknowledged is unknown until the engine is opened again: {source}"
+    )]
     Poisoned {
         /// The write or fsync that failed.
         source: LogError,
@@ -304,8 +314,12 @@ impl From<LogError> for Error {
             }
             LogError::ReadOnly => Error::ReadOnly,
             LogError::Closed => Error::Closed,
-            LogError::TooLarge { bytes, max, .. } => Error::TooLarge { what: "transaction", limit: max, size: bytes },
-            LogError::NewerVersion { path, found, known, .. } => Error::NewerVersion { file: path, found, known },
+            LogError::TooLarge { bytes, max, .. } => {
+                Error::TooLarge { what: "transaction", limit: max, size: bytes }
+            }
+            LogError::NewerVersion { path, found, known, .. } => {
+                Error::NewerVersion { file: path, found, known }
+            }
             LogError::Busy => Error::Busy { what: "the next log segment", waited_ms: 0 },
             other => Error::Invalid { reason: other.to_string() },
         }
@@ -343,7 +357,8 @@ impl From<PackError> for Error {
 
 impl From<CatalogError> for Error {
     fn from(error: CatalogError) -> Self {
-        let damaged = |file: String, offset: u64, reason: String| Error::Damaged { file, offset, object: None, reason };
+        let damaged =
+            |file: String, offset: u64, reason: String| Error::Damaged { file, offset, object: None, reason };
         let text = error.to_string();
         match error {
             CatalogError::Pack(error) => error.into(),
@@ -351,8 +366,12 @@ impl From<CatalogError> for Error {
             | CatalogError::PackMismatch { path, .. }
             | CatalogError::PackLost { path, .. } => damaged(path, 0, text),
             CatalogError::CatalogDamaged { path, offset, reason } => damaged(path, offset, reason),
-            CatalogError::Disagrees { path, .. } | CatalogError::OtherEngine { path, .. } => damaged(path, 0, text),
-            CatalogError::NewerVersion { path, found, known } => Error::NewerVersion { file: path, found, known },
+            CatalogError::Disagrees { path, .. } | CatalogError::OtherEngine { path, .. } => {
+                damaged(path, 0, text)
+            }
+            CatalogError::NewerVersion { path, found, known } => {
+                Error::NewerVersion { file: path, found, known }
+            }
             CatalogError::NoSpace { .. } => Error::NoSpace { detail: text },
             CatalogError::Io { op, path, source } => Error::io_shared(op, path, source),
             CatalogError::ReadOnly => Error::ReadOnly,

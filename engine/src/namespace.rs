@@ -262,8 +262,7 @@ mod tests {
 
     #[test]
     fn a_refused_reservation_changes_nothing() {
-        let quotas =
-            Quotas { namespace_bytes: Some(100), objects: Some(1), object_bytes: Some(80) };
+        let quotas = Quotas { namespace_bytes: Some(100), objects: Some(1), object_bytes: Some(80) };
         let inner = NamespaceInner::new(NamespaceId(1), "n", quotas, (0, 0));
         inner.reserve(70, 1, 70).unwrap();
         assert!(matches!(inner.reserve(20, 0, 90), Err(Error::Quota { limit: 80, size: 90, .. })));

@@ -201,9 +201,7 @@ impl Options {
 }
 
 fn wall_clock() -> Micros {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 

@@ -120,5 +120,9 @@ fn commit(state: &mut State, object: usize, writes: &[Write]) {
 
 /// The state as readers see it: the objects that exist.
 pub fn visible(state: &State) -> State {
-    state.iter().filter(|(_, object)| object.exists).map(|(name, object)| (name.clone(), object.clone())).collect()
+    state
+        .iter()
+        .filter(|(_, object)| object.exists)
+        .map(|(name, object)| (name.clone(), object.clone()))
+        .collect()
 }

@@ -111,7 +111,9 @@ pub fn dump(engine: &Engine) -> Result<State> {
         let info = info?;
         let object = namespace.by_id(info.id)?;
         let forward: Vec<(Vec<u8>, Vec<u8>)> = object
-            .read(|view| view.prefix("").map(|entry| entry.map(|(key, value)| (key, value.to_vec()))).collect())
+            .read(|view| {
+                view.prefix("").map(|entry| entry.map(|(key, value)| (key, value.to_vec()))).collect()
+            })
             .wait()?;
         let mut backward: Vec<Vec<u8>> = object
             .read(|view| view.prefix("").reverse().map(|entry| entry.map(|(key, _)| key)).collect())
@@ -124,7 +126,10 @@ pub fn dump(engine: &Engine) -> Result<State> {
         }
         object.verify()?;
         let name = info.name.expect("the world makes its objects by name");
-        state.insert(name, ObjectState { seq: info.seq, exists: true, entries: forward.into_iter().collect() });
+        state.insert(
+            name,
+            ObjectState { seq: info.seq, exists: true, entries: forward.into_iter().collect() },
+        );
     }
     Ok(state)
 }

@@ -97,7 +97,9 @@ fn check(disk: &SimDisk, states: &[State], acknowledged: usize, context: &str) {
     assert!(candidates.contains(&found), "{context}: {acknowledged} steps acknowledged, found {found:?}");
     world.engine().verify(&mut |_| ()).unwrap_or_else(|error| panic!("{context}: verifying: {error}"));
     let before = found;
-    world.step(&Step::Commit(9, vec![put("new", "life")])).unwrap_or_else(|error| panic!("{context}: writing: {error}"));
+    world
+        .step(&Step::Commit(9, vec![put("new", "life")]))
+        .unwrap_or_else(|error| panic!("{context}: writing: {error}"));
     world.step(&Step::Reopen).unwrap_or_else(|error| panic!("{context}: reopening: {error}"));
     let mut after = world.dump().unwrap_or_else(|error| panic!("{context}: reading again: {error}"));
     assert!(after.remove(&model::name(9)).is_some(), "{context}: the new commit is there");
@@ -117,7 +119,12 @@ fn a_crash_at_every_operation_leaves_a_prefix_with_all_that_was_acknowledged() {
             disk.power_off_at(op);
             let acknowledged = run_until_off(&disk, &steps);
             let crashed = disk.crash(&mut chooser(fate + op * 4 * u64::from(fate > 1)));
-            check(&crashed, &states, acknowledged, &format!("power off at operation {op} of {ops}, fate {fate}"));
+            check(
+                &crashed,
+                &states,
+                acknowledged,
+                &format!("power off at operation {op} of {ops}, fate {fate}"),
+            );
         }
     }
 }
@@ -143,7 +150,12 @@ fn a_crash_during_recovery_changes_nothing_that_was_recovered() {
             again.power_off_at(inner);
             drop(World::open(&again, 3));
             let second = again.crash(&mut chooser(inner + op));
-            check(&second, &states, acknowledged, &format!("operation {op}, then operation {inner} of recovery"));
+            check(
+                &second,
+                &states,
+                acknowledged,
+                &format!("operation {op}, then operation {inner} of recovery"),
+            );
         }
     }
 }
@@ -171,14 +183,20 @@ fn look() {
     let acknowledged = run_until_off(&disk, &steps);
     println!("acknowledged {acknowledged} {:?}", steps[acknowledged]);
     let disk = disk.kill();
-    for (path, bytes) in disk.image() { println!("  {path} {}", bytes.len()); }
+    for (path, bytes) in disk.image() {
+        println!("  {path} {}", bytes.len());
+    }
     let mut world = World::open(&disk, 7).unwrap();
     println!("{:?}", world.engine().stats());
-    for (path, bytes) in disk.image() { println!("  {path} {}", bytes.len()); }
+    for (path, bytes) in disk.image() {
+        println!("  {path} {}", bytes.len());
+    }
     world.step(&Step::Commit(9, vec![put("new", "life")])).unwrap();
     println!("{:?}", world.engine().stats());
     world.step(&Step::Reopen).unwrap();
-    for (path, bytes) in disk.image() { println!("  {path} {}", bytes.len()); }
+    for (path, bytes) in disk.image() {
+        println!("  {path} {}", bytes.len());
+    }
     println!("{:?}", world.engine().stats());
     println!("{:?}", world.dump());
 }

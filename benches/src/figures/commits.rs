@@ -43,8 +43,7 @@ pub fn measure(dir: &Path) -> Result<Vec<Figure>> {
         let mut file = Preallocated::create(&floor_file, 64 << 20).map_err(lineal::Error::other)?;
         floor.push(bare(&mut file)?);
         single.push(one_caller(&objects, round as u64)?);
-        pipelined_floor
-            .push(encode_and_sync(&mut file, 100, 1_024, ROUND).map_err(lineal::Error::other)?);
+        pipelined_floor.push(encode_and_sync(&mut file, 100, 1_024, ROUND).map_err(lineal::Error::other)?);
         pipelined.push(pipeline(&objects, 1_024, round as u64)?);
         group_floor.push(many_bare(file));
         group.push(many_callers(&objects, 64)?);

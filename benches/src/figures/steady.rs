@@ -25,7 +25,9 @@ pub fn measure(dir: &Path, seconds: u64) -> Result<Vec<Figure>> {
     let limit = Duration::from_secs(seconds);
     let mut figures = Vec::new();
     let mut full_speed = 0.0;
-    for (paced, bound, name) in [(None, 5.0, "at full speed"), (Some(100_000.0), 10.0, "at 100,000 commits/s")] {
+    for (paced, bound, name) in
+        [(None, 5.0, "at full speed"), (Some(100_000.0), 10.0, "at 100,000 commits/s")]
+    {
         engine.sync()?;
         let device = device_bytes_written(dir);
         let run = Run::go(&engine, &objects, limit, paced)?;

@@ -30,12 +30,8 @@ use std::{collections::BTreeSet, fmt, io};
 use lineal_snapshot::{BlockCache, ErrorKind, Footer, LivePack, PACK_FOLDER, Pack, PackNumber};
 use lineal_wal::{Disk, EngineId};
 
-pub use self::error::CatalogError;
-pub(crate) use self::{
-    merge::{Merge, MergePressure},
-    snapshot::{Heads, Leaves, Located, RunRef, Snapshot},
-    verify::Verified,
-};
+pub(crate) use self::error::CatalogError;
+pub(crate) use self::snapshot::{Heads, Located, RunRef, Snapshot};
 use self::{
     open::{Look, decide},
     packs::{Member, Packs},

@@ -12,7 +12,7 @@ use lineal_snapshot::{
 };
 use lineal_wal::{Disk, EngineId, Epoch, Lsn, NamespaceId, ObjectId, ObjectKey, Seq, sim::SimDisk};
 
-use super::{Catalog, CatalogError, CatalogOptions, Located, MergePressure, Opened, RunRef, Snapshot};
+use super::{Catalog, CatalogError, CatalogOptions, Located, Opened, RunRef, Snapshot, merge::MergePressure};
 use crate::sync::Arc;
 
 const ENGINE: EngineId = EngineId([3; 16]);

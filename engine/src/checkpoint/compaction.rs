@@ -5,7 +5,9 @@
 
 use std::{collections::HashSet, iter::Peekable};
 
-use lineal_snapshot::{EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, StoredPart};
+use lineal_snapshot::{
+    EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, StoredPart,
+};
 use lineal_wal::{NamespaceId, ObjectKey, Seq};
 
 use super::{Footing, NewPack};
@@ -13,10 +15,7 @@ use crate::{
     Error, Result,
     catalog::Snapshot,
     engine::{CheckpointState, EngineInner, system},
-    object::{
-        head::Head,
-        wake::newest_head,
-    },
+    object::{head::Head, wake::newest_head},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -71,7 +70,8 @@ fn choose(mut packs: Vec<Arc<Pack>>, force: bool) -> Vec<Arc<Pack>> {
     let tier = |pack: &Arc<Pack>| tier_of(pack.footer().file_bytes);
     let mut tiers: Vec<u32> = packs.iter().filter_map(tier).collect();
     tiers.sort_unstable();
-    let full = tiers.chunk_by(|a, b| a == b).find(|of_tier| of_tier.len() >= FAN_IN).map(|of_tier| of_tier[0]);
+    let full =
+        tiers.chunk_by(|a, b| a == b).find(|of_tier| of_tier.len() >= FAN_IN).map(|of_tier| of_tier[0]);
     packs.retain(|pack| full.is_some() && tier(pack) == full);
     packs
 }

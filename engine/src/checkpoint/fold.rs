@@ -114,7 +114,7 @@ impl Fold<'_> {
             let deltas = vec![(self.head.seq, weight(&changes))];
             return Ok(self.as_delta(&changes, deltas, overwritten));
         }
-        self.into_leaves(&changes, overlay, overwritten)
+        self.rewrite_leaves(&changes, overlay, overwritten)
     }
 
     fn as_delta(&self, changes: &Changes, deltas: Vec<(Seq, u64)>, overwritten_bytes: u64) -> Folded {
@@ -153,7 +153,7 @@ impl Fold<'_> {
     }
 
     /// Writes anew every leaf that a change or a cleared range touches.
-    fn into_leaves(&self, changes: &Changes, overlay: &Overlay, mut overwritten: u64) -> Result<Folded> {
+    fn rewrite_leaves(&self, changes: &Changes, overlay: &Overlay, mut overwritten: u64) -> Result<Folded> {
         let mut out: Vec<LeafChange> = Vec::new();
         let mut leaf_bytes = self.leaves.bytes;
         let mut group: Option<(Group, Vec<Vec<u8>>)> = None;

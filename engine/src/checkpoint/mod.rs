@@ -8,7 +8,9 @@ mod fold;
 mod pack_object;
 mod window;
 
-use lineal_snapshot::{FooterInput, LivePack, Pack, PackHeader, PackKind, PackNumber, PackWriter, WriteOptions};
+use lineal_snapshot::{
+    FooterInput, LivePack, Pack, PackHeader, PackKind, PackNumber, PackWriter, WriteOptions,
+};
 use lineal_wal::Lsn;
 
 use self::{pack_object::ObjectPacker, window::Window};
@@ -149,7 +151,12 @@ impl NewPack {
 
     /// Makes the pack durable, then its footer, then its row, and takes `removed` out of what is live. Returns
     /// its size in bytes.
-    pub(crate) fn publish(mut self, engine: &EngineInner, footing: Footing, removed: &[PackNumber]) -> Result<u64> {
+    pub(crate) fn publish(
+        mut self,
+        engine: &EngineInner,
+        footing: Footing,
+        removed: &[PackNumber],
+    ) -> Result<u64> {
         if let Err(error) = self.writer.seal() {
             // The file has no footer: if it cannot be removed now, the next open removes it.
             let _ = self.writer.abandon();
@@ -166,7 +173,7 @@ impl NewPack {
         };
         let live: LivePack = self.writer.finish(footer)?;
         let bytes = live.bytes;
-        let pack = Pack::open(&engine.disk, &engine.cache, self.number)?;
+        let pack = Pack::open(&engine.disk, engine.catalog.cache(), self.number)?;
         publishing.publish(Some((live, pack)), removed)?;
         Ok(bytes)
     }

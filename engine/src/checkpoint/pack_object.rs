@@ -1,6 +1,8 @@
 //! Writes one object's new commits into a pack: its head, its runs, and leaves when its tail is full.
 
-use lineal_snapshot::{Commit as RunCommit, Kind as PartKind, PackWriter, PartSpec, RunBuilder, leaf_sub_key, run_sub_key};
+use lineal_snapshot::{
+    Commit as RunCommit, Kind as PartKind, PackWriter, PartSpec, RunBuilder, leaf_sub_key, run_sub_key,
+};
 use lineal_wal::{ObjectKey, Seq};
 
 use super::{
@@ -62,9 +64,16 @@ impl ObjectPacker {
         self.write(key, &head, &runs, folded, writer)
     }
 
-    fn fold(&self, snapshot: &Snapshot, key: ObjectKey, head: &mut Head, overlay: &Overlay) -> Result<Folded> {
+    fn fold(
+        &self,
+        snapshot: &Snapshot,
+        key: ObjectKey,
+        head: &mut Head,
+        overlay: &Overlay,
+    ) -> Result<Folded> {
         let folded = fold::fold(snapshot, key, head, overlay)?;
-        head.leaves = Some(Leaves { fold: head.seq, bytes: folded.leaf_bytes, deltas: folded.deltas.clone() });
+        head.leaves =
+            Some(Leaves { fold: head.seq, bytes: folded.leaf_bytes, deltas: folded.deltas.clone() });
         head.bytes = head.bytes.saturating_sub(folded.overwritten_bytes);
         head.tail_first = Seq(head.seq.0 + 1);
         head.tail_bytes = 0;
@@ -114,7 +123,10 @@ impl ObjectPacker {
             match &change.payload {
                 Some(payload) => {
                     let end_fence = change.end.as_deref();
-                    writer.part(&PartSpec { kind: PartKind::Leaf, sub_key: &sub_key, end_fence, ..spec }, payload)?;
+                    writer.part(
+                        &PartSpec { kind: PartKind::Leaf, sub_key: &sub_key, end_fence, ..spec },
+                        payload,
+                    )?;
                 }
                 None => writer.end_entry(key, &sub_key, head.seq)?,
             }
@@ -267,4 +279,3 @@ fn tail_overlay(
     }
     Ok(overlay)
 }
-

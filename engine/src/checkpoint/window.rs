@@ -134,7 +134,13 @@ impl Window {
         Ok(())
     }
 
-    fn load(&self, engine: &EngineInner, range: usize, items: &mut Vec<Item>, bodies: &mut Vec<u8>) -> Result<()> {
+    fn load(
+        &self,
+        engine: &EngineInner,
+        range: usize,
+        items: &mut Vec<Item>,
+        bodies: &mut Vec<u8>,
+    ) -> Result<()> {
         items.clear();
         bodies.clear();
         let low = range.checked_sub(1).map(|at| self.bounds[at]);
@@ -229,11 +235,18 @@ fn salt_of(
 }
 
 pub(crate) fn no_head(key: ObjectKey, reason: &str) -> Error {
-    Error::Damaged { file: "packs".into(), offset: 0, object: Some(key.id.to_string()), reason: reason.to_owned() }
+    Error::Damaged {
+        file: "packs".into(),
+        offset: 0,
+        object: Some(key.id.to_string()),
+        reason: reason.to_owned(),
+    }
 }
 
 fn unreadable(lsn: Lsn) -> LogError {
-    LogError::stopped(format!("the body of a commit in record {lsn} is not readable although its checksum is right"))
+    LogError::stopped(format!(
+        "the body of a commit in record {lsn} is not readable although its checksum is right"
+    ))
 }
 
 fn check_contiguous(key: ObjectKey, commits: &[Commit<'_>]) -> Result<()> {

@@ -35,8 +35,11 @@ impl Objects {
         let after = after.map(|id| ObjectKey { namespace: namespace.id(), id });
         // The unpacked first: what a checkpoint packs in between is then seen twice, which the merge undoes, and
         // not missed.
-        let unpacked =
-            engine.unpacked_keys(namespace.id()).into_iter().filter(|key| after.is_none_or(|after| *key > after)).collect();
+        let unpacked = engine
+            .unpacked_keys(namespace.id())
+            .into_iter()
+            .filter(|key| after.is_none_or(|after| *key > after))
+            .collect();
         let heads = engine.catalog.snapshot().heads(namespace.id(), after)?;
         Ok(Objects { namespace, heads, head: None, unpacked, failed: false })
     }

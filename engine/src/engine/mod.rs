@@ -16,7 +16,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use lineal_snapshot::BlockCache;
 use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey};
 
 use self::{counters::Counters, maintenance::Signal, pressure::Pressure, totals::Totals};
@@ -68,7 +67,6 @@ pub(crate) struct EngineInner {
     pub(crate) log: Log,
     pub(crate) output: Arc<Output>,
     pub(crate) catalog: Catalog,
-    pub(crate) cache: Arc<BlockCache>,
     table: Table,
     /// The engine's own namespace, number 0.
     pub(crate) system: Arc<NamespaceInner>,
@@ -261,6 +259,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes the catalog anew out of the packs' own indexes. Needed when it was damaged; opening an engine does it
+    /// by itself when it notices.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Engine::checkpoint).
+    pub fn rebuild_catalog(&self) -> Result<()> {
+        self.inner.check_writable()?;
+        self.inner.catalog.rebuild()?;
+        Ok(())
+    }
+
     /// Whether a checkpoint or a merge of packs is running at the moment.
     pub fn is_checkpointing(&self) -> bool {
         self.inner.checkpointing.try_lock().is_none()
@@ -309,10 +318,6 @@ impl EngineInner {
         if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
-    pub(crate) fn is_read_only(&self) -> bool {
-        self.read_only
-    }
-
     /// The cell of an object.
     pub(crate) fn cell(&self, key: ObjectKey) -> Arc<Cell> {
         self.table.get(key, || self.recovered.read().get(&key).copied().unwrap_or_default())
@@ -344,9 +349,10 @@ impl EngineInner {
     /// Objects that exist and their bytes, over all namespaces.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let open = self.namespaces.lock();
-        let (mut objects, mut bytes) = self.counters.totals_at_open().sum_without(|id| {
-            id == self.system.id || open.values().any(|namespace| namespace.id == id)
-        });
+        let (mut objects, mut bytes) = self
+            .counters
+            .totals_at_open()
+            .sum_without(|id| id == self.system.id || open.values().any(|namespace| namespace.id == id));
         for namespace in open.values() {
             let (more_objects, more_bytes) = namespace.used();
             objects += more_objects;

@@ -26,7 +26,10 @@ use crate::{
         Arc, Mutex, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64},
     },
-    transaction::{body::BODY_DELTA_BYTES_MAX, ops::{get_varint, unzigzag}},
+    transaction::{
+        body::BODY_DELTA_BYTES_MAX,
+        ops::{get_varint, unzigzag},
+    },
 };
 
 const LOCK_FILE: &str = "LOCK";
@@ -34,7 +37,9 @@ const LOCK_FILE: &str = "LOCK";
 impl Engine {
     pub(crate) fn open_with(options: Options, dir: &Path, read_only: bool) -> Result<Engine> {
         if options.salvage && !read_only {
-            return Err(Error::Invalid { reason: "salvage opens for reading only: use open_read_only".into() });
+            return Err(Error::Invalid {
+                reason: "salvage opens for reading only: use open_read_only".into(),
+            });
         }
         let span = tracing::info_span!("open", dir = %dir.display(), read_only);
         let _entered = span.enter();
@@ -49,7 +54,8 @@ impl Engine {
         let (line, totals) = newest_line(&packs)?;
         let mut replay = Replay::new(totals.clone());
         let log = open_log(&options, &disk, engine_id, line, read_only, &mut replay)?;
-        let engine = assemble(options, dir, disk, lock, engine_id, read_only, cache, packs, log, line, totals, replay);
+        let engine =
+            assemble(options, dir, disk, lock, engine_id, read_only, packs, log, line, totals, replay);
         engine.forget_dropped()?;
         engine.start_maintenance();
         tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, %line, "open");
@@ -59,7 +65,8 @@ impl Engine {
 
 /// Refuses what is no data directory, before anything is created.
 fn check_directory(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bool) -> Result<()> {
-    let refuse = |reason: &str| Error::InvalidDirectory { path: dir.to_path_buf(), reason: reason.to_owned() };
+    let refuse =
+        |reason: &str| Error::InvalidDirectory { path: dir.to_path_buf(), reason: reason.to_owned() };
     if options.disk.is_none() && dir.exists() && !dir.is_dir() {
         return Err(refuse("it is a file"));
     }
@@ -110,9 +117,15 @@ fn open_packs(
     engine: EngineId,
     read_only: bool,
 ) -> Result<Opened> {
-    let catalog_options =
-        CatalogOptions { read_only, redb_cache_bytes: options.catalog_cache_bytes };
-    Ok(Catalog::open(Arc::clone(disk), Arc::clone(cache), engine, catalog_options)?)
+    let catalog_options = CatalogOptions { read_only, redb_cache_bytes: options.catalog_cache_bytes };
+    let opened = Catalog::open(Arc::clone(disk), Arc::clone(cache), engine, catalog_options)?;
+    if let Some(damage) = &opened.table_damage {
+        tracing::warn!(%damage, "the catalog is made anew from the packs");
+    }
+    for number in &opened.removed {
+        tracing::info!(%number, "removed a pack that was unfinished or unlisted");
+    }
+    Ok(opened)
 }
 
 fn newest_line(packs: &Opened) -> Result<(Lsn, Totals)> {
@@ -175,7 +188,9 @@ impl Replay {
             let follows = before.is_none_or(|(seq, lsn)| part.seq.0 == seq.0 + 1 && part.prev_lsn == lsn);
             let (Some(delta), true) = (delta, follows) else {
                 let (seq, id) = (part.seq, part.object.id);
-                return Err(LogError::stopped(format!("commit {seq} of object {id} does not follow the one before")));
+                return Err(LogError::stopped(format!(
+                    "commit {seq} of object {id} does not follow the one before"
+                )));
             };
             self.totals.add_commit(part.object.namespace, part.flags, delta);
         }
@@ -191,7 +206,6 @@ fn assemble(
     lock: Box<dyn DiskLock>,
     identity: EngineId,
     read_only: bool,
-    cache: Arc<BlockCache>,
     packs: Opened,
     log: Log,
     line: Lsn,
@@ -216,7 +230,6 @@ fn assemble(
             closed: AtomicBool::new(false),
             log,
             catalog: packs.catalog,
-            cache,
             table: Table::new(),
             system: Arc::new(NamespaceInner::new(NamespaceId(0), "(system)", Quotas::default(), (0, 0))),
             namespaces: Mutex::new(HashMap::new()),

@@ -83,7 +83,8 @@ impl Pressure {
 
     /// Whether something should be checkpointed or hibernated now.
     pub(crate) fn over_soft(&self) -> bool {
-        self.unpacked_bytes() >= self.limits.unpacked_bytes || self.resident_bytes() >= self.limits.resident_bytes
+        self.unpacked_bytes() >= self.limits.unpacked_bytes
+            || self.resident_bytes() >= self.limits.resident_bytes
     }
 
     pub(crate) fn over_resident(&self) -> bool {

@@ -96,7 +96,7 @@ pub struct VerifyReport {
 pub(crate) fn collect(engine: &EngineInner) -> Stats {
     let log = engine.log.stats();
     let catalog = engine.catalog.stats();
-    let cache = engine.cache.stats();
+    let cache = engine.catalog.cache().stats();
     let counters = &engine.counters;
     let load = |counter: &crate::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let (objects, bytes) = engine.usage();

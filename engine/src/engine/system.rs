@@ -12,8 +12,8 @@ use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
 use super::EngineInner;
 use crate::{
     Error, Gated, Result, Tx, View,
-    namespace::{NamespaceInner, Quotas},
     gate::inside::Inside,
+    namespace::{NamespaceInner, Quotas},
     object::turns::{Held, Turn},
     sync::Arc,
     transaction::commit,

@@ -190,13 +190,22 @@ impl Drop for Block<'_> {
 }
 
 /// Runs `f` as an event of the object.
-pub(crate) fn run<'o, T, F, Fut>(object: &'o Object, f: F) -> impl Future<Output = Gated<T>> + use<'o, T, F, Fut>
+pub(crate) fn run<'o, T, F, Fut>(
+    object: &'o Object,
+    f: F,
+) -> impl Future<Output = Gated<T>> + use<'o, T, F, Fut>
 where
     F: FnOnce(Cx) -> Fut + 'o,
     Fut: Future<Output = Result<T>> + 'o,
     T: 'o,
 {
-    Event { object: object.clone(), shared: None, code: Code::Start(Some(f)), waiter: Waiter::new(WaiterKind::Event), kept: None }
+    Event {
+        object: object.clone(),
+        shared: None,
+        code: Code::Start(Some(f)),
+        waiter: Waiter::new(WaiterKind::Event),
+        kept: None,
+    }
 }
 
 struct Event<F, Fut> {

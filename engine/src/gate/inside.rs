@@ -56,7 +56,9 @@ impl Inside {
 
     /// Refuses a blocking call inside a turn of the engine.
     pub(crate) fn refuse(tag: EngineTag) -> Result<()> {
-        MARKS.with_borrow(|marks| if marks.contains(&Mark::Turn(tag)) { Err(Error::InsideTurn) } else { Ok(()) })
+        MARKS.with_borrow(
+            |marks| if marks.contains(&Mark::Turn(tag)) { Err(Error::InsideTurn) } else { Ok(()) },
+        )
     }
 
     fn push(mark: Mark) -> Inside {

@@ -201,7 +201,10 @@ impl<T, E: From<Error>> Gated<T, E> {
 impl<T, E> std::fmt::Debug for Gated<T, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // What is inside stays unseen here too.
-        f.debug_struct("Gated").field("lsn", &self.lsn()).field("open", &self.is_open()).finish_non_exhaustive()
+        f.debug_struct("Gated")
+            .field("lsn", &self.lsn())
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
     }
 }
 

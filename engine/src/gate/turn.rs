@@ -82,6 +82,7 @@ impl Waiter {
     }
 
     /// The generation that an event is bound to by its first poll; none before that and for transactions.
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> Option<u64> {
         self.generation
     }
@@ -349,12 +350,14 @@ impl<T> Turns<T> {
     }
 
     /// Whether nobody has the turn or waits for it.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state.lock();
         state.value.is_some() && state.queue.is_none()
     }
 
     /// How many wait: those in the queue but for the one that is granted the turn.
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         let state = self.state.lock();
         let queued = state.queue.as_ref().map_or(0, |queue| queue.waiting.len());

@@ -317,7 +317,11 @@ mod tests {
             tail_first: Seq(60),
             tail_bytes: 4_000,
             era: Seq(12),
-            leaves: Some(Leaves { fold: Seq(59), bytes: 1 << 20, deltas: vec![(Seq(40), 100), (Seq(59), 200)] }),
+            leaves: Some(Leaves {
+                fold: Seq(59),
+                bytes: 1 << 20,
+                deltas: vec![(Seq(40), 100), (Seq(59), 200)],
+            }),
             cuts: vec![HeadCut {
                 seq: Seq(12),
                 cut: Cut {
@@ -326,14 +330,7 @@ mod tests {
                     base: CutBase::Other { object: [1; 20], seq: 5, hash: [2; 32] },
                 },
             }],
-            anchor: Some(Anchor {
-                seq: Seq(3),
-                time: Micros(5),
-                count: 3,
-                hash: [1; 32],
-                state: [2; 32],
-            }),
-            ..Head::empty()
+            anchor: Some(Anchor { seq: Seq(3), time: Micros(5), count: 3, hash: [1; 32], state: [2; 32] }),
         }
     }
 

@@ -23,11 +23,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         return Err(Error::InvalidName { reason: "it is empty" });
     }
     if name.len() > NAME_BYTES_MAX {
-        return Err(Error::TooLarge {
-            what: "name",
-            limit: NAME_BYTES_MAX as u64,
-            size: name.len() as u64,
-        });
+        return Err(Error::TooLarge { what: "name", limit: NAME_BYTES_MAX as u64, size: name.len() as u64 });
     }
     Ok(())
 }

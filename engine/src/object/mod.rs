@@ -15,8 +15,11 @@ use std::future::Future;
 
 use lineal_wal::{Lsn, ObjectId, ObjectKey};
 
+use self::{
+    cell::Cell,
+    turns::{Taken, Turn},
+};
 pub use self::{info::ObjectInfo, verify::Verified};
-use self::{cell::Cell, turns::Turn};
 use crate::{
     Cx, Error, Gated, Kind, Result, Tx, View,
     engine::EngineInner,
@@ -95,7 +98,10 @@ impl Object {
     ///
     /// # Errors
     /// As [`transact`](Object::transact), made into `E`.
-    pub fn try_transact<T, E: From<Error>>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>) -> Gated<T, E> {
+    pub fn try_transact<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Gated<T, E> {
         match Turn::take(&self.engine, &self.namespace, &self.cell) {
             Ok(mut turn) => turn.run(|held| commit::transact(held, f)),
             Err(error) => Gated::open(Err(error.into())),
@@ -106,19 +112,13 @@ impl Object {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, `f` has not run and nothing has changed.
-    pub fn transact_async<'o, T, F>(&'o self, f: F) -> impl Future<Output = Gated<T>> + use<'o, T, F>
+    pub async fn transact_async<T, F>(&self, f: F) -> Gated<T>
     where
-        F: FnOnce(&mut Tx<'_>) -> Result<T> + 'o,
-        T: 'o,
+        F: FnOnce(&mut Tx<'_>) -> Result<T>,
     {
-        async move {
-            match Turn::take_async(&self.engine, &self.namespace, &self.cell).await {
-                Ok(taken) => match taken.enter() {
-                    Ok(mut turn) => turn.run(|held| commit::transact(held, f)),
-                    Err(error) => Gated::open(Err(error)),
-                },
-                Err(error) => Gated::open(Err(error)),
-            }
+        match Turn::take_async(&self.engine, &self.namespace, &self.cell).await.and_then(Taken::enter) {
+            Ok(mut turn) => turn.run(|held| commit::transact(held, f)),
+            Err(error) => Gated::open(Err(error)),
         }
     }
 
@@ -171,7 +171,9 @@ impl Object {
     /// [`Error::NotFound`] if it never had a commit, or was purged; else as [`Gated::wait`].
     pub fn info(&self) -> Result<ObjectInfo> {
         let info = match Turn::take(&self.engine, &self.namespace, &self.cell) {
-            Ok(mut turn) => turn.run(|held| commit::look(held, |key, resident| ObjectInfo::of(key, resident))),
+            Ok(mut turn) => {
+                turn.run(|held| commit::look(held, |key, resident| ObjectInfo::of(key, resident)))
+            }
             Err(error) => Gated::open(Err(error)),
         };
         info.wait()

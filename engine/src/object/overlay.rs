@@ -13,11 +13,7 @@ mod fence;
 mod tests;
 
 // Sharing bytes that never change has no protocol to model, so this is std's `Arc` and not the one of `sync`.
-use std::{
-    fmt,
-    ops::{Bound, Deref},
-    sync::Arc,
-};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use self::{
     chunk::{Chunk, New},
@@ -65,12 +61,6 @@ impl<'a> ValueRef<'a> {
     #[inline]
     fn shared(value: &'a Arc<[u8]>) -> ValueRef<'a> {
         ValueRef { bytes: value, shared: Some(value) }
-    }
-
-    /// The bytes, for as long as the overlay stays as it is.
-    #[inline]
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.bytes
     }
 
     /// The value on its own: a long one is shared, a short one is copied.
@@ -207,6 +197,7 @@ impl Overlay {
     }
 
     /// No key has a value.
+    #[cfg(test)]
     pub(crate) fn clear_all(&mut self) {
         self.delete_range(b"", None);
     }
@@ -327,11 +318,12 @@ impl Overlay {
     }
 
     /// The last cleared range that starts before `key`; the last of all without one.
+    #[cfg(test)]
     pub(crate) fn cleared_before(&self, key: Option<&[u8]>) -> Option<Interval<'_>> {
         if self.whole {
             return key.is_none_or(|key| !key.is_empty()).then_some((b"".as_slice(), None));
         }
-        self.more.as_ref()?.cleared.before(key.map_or(Bound::Unbounded, Bound::Excluded))
+        self.more.as_ref()?.cleared.before(key.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded))
     }
 
     /// Whether nothing at all is visible of what lies below.
@@ -340,11 +332,13 @@ impl Overlay {
     }
 
     /// How many keys have an entry: a value, a deletion or patches.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.chunks().map_or(self.first.len(), Chunks::len)
     }
 
     /// Whether it knows nothing: no entries, and nothing cleared.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0 && !self.whole && self.more.as_ref().is_none_or(|more| more.cleared.is_empty())
     }

@@ -56,12 +56,17 @@ impl<'a> Turn<'a> {
             Some(resident) => resident,
             None => {
                 let limit = engine.options.wait_max;
-                cell.turns
-                    .acquire(Some(Instant::now() + limit))
-                    .map_err(|error| turn_error(error, engine))?
+                cell.turns.acquire(Some(Instant::now() + limit)).map_err(|error| turn_error(error, engine))?
             }
         };
-        Ok(Turn { engine, namespace, cell, resident: awake(engine, cell, resident)?, running: false, _inside: None })
+        Ok(Turn {
+            engine,
+            namespace,
+            cell,
+            resident: awake(engine, cell, resident)?,
+            running: false,
+            _inside: None,
+        })
     }
 
     /// Waits for the turn without blocking the thread. The turn begins with [`Taken::enter`].

@@ -59,7 +59,12 @@ pub(crate) fn verify(object: &Object) -> Result<Verified> {
     // In the object's turn, so that what is walked in the log does not move on.
     let (outcome, lsn) = {
         let mut turn = Turn::take(engine, &object.namespace, &object.cell)?;
-        turn.run(|held| (verify_held(engine, held.cell.key, held.resident.seq, held.resident.last_lsn), held.resident.last_lsn))
+        turn.run(|held| {
+            (
+                verify_held(engine, held.cell.key, held.resident.seq, held.resident.last_lsn),
+                held.resident.last_lsn,
+            )
+        })
     };
     engine.log.wait(lsn)?;
     outcome
@@ -80,7 +85,14 @@ fn verify_held(engine: &EngineInner, key: ObjectKey, seq: Seq, lsn: lineal_wal::
         let record = record.as_record();
         let part = record.parts().nth(at).expect("the part was found by its place");
         let kind = part.kind;
-        walk.step(&Step { seq: part.seq, time: record.time, kind, flags: part.flags, joint, body: part.body })?;
+        walk.step(&Step {
+            seq: part.seq,
+            time: record.time,
+            kind,
+            flags: part.flags,
+            joint,
+            body: part.body,
+        })?;
         if Kind::from_byte(kind) == Some(Kind::Purge) {
             first_seq = part.seq.0 + 1;
         }
@@ -114,10 +126,9 @@ fn walk_packs(snapshot: &Snapshot, head: &Head, walk: &mut Walk) -> Result<()> {
 fn walk_run(run: &Run, walk: &mut Walk) -> Result<()> {
     let mut points = run.hash_points().iter().peekable();
     for (seq, commit) in run.iter() {
-        if let Some(point) = points.next_if(|point| point.after.0 + 1 == seq.0) {
-            if point.hash != walk.hash {
-                return Err(walk.broken(seq, "the hash that the run keeps of the commit before is another one"));
-            }
+        let kept = points.next_if(|point| point.after.0 + 1 == seq.0);
+        if kept.is_some_and(|point| point.hash != walk.hash) {
+            return Err(walk.broken(seq, "the hash that the run keeps of the commit before is another one"));
         }
         walk.step(&Step {
             seq,
@@ -171,7 +182,11 @@ impl Walk {
 }
 
 /// The joint digest of a record in the log, if it has several parts.
-fn joint_of(engine: &EngineInner, snapshot: &Snapshot, record: &lineal_wal::OwnedRecord) -> Result<Option<Hash>> {
+fn joint_of(
+    engine: &EngineInner,
+    snapshot: &Snapshot,
+    record: &lineal_wal::OwnedRecord,
+) -> Result<Option<Hash>> {
     let record = record.as_record();
     if record.parts().count() < 2 {
         return Ok(None);
@@ -223,22 +238,24 @@ fn verify_leaves(snapshot: &Snapshot, key: &ObjectKey, head: &Head) -> Result<u6
     };
     let mut count = 0;
     for (seq, _) in &leaves.deltas {
-        let located =
-            snapshot.delta(key, *seq)?.ok_or_else(|| broken(format!("the delta of commit {seq} is in no pack")))?;
+        let located = snapshot
+            .delta(key, *seq)?
+            .ok_or_else(|| broken(format!("the delta of commit {seq} is in no pack")))?;
         located.pack.leaf(&located.key, &located.place)?;
         count += 1;
     }
     let mut fence: Option<Vec<u8>> = Some(Vec::new());
-    while let Some(at) = fence {
-        let located = snapshot
-            .leaf(key, head.era, &at, leaves.fold)?
-            .ok_or_else(|| broken("the leaf for a key of it is in no pack".into()))?;
+    for located in snapshot.leaves(key, head.era, leaves.fold)? {
+        let located = located?;
         let leaf = located.pack.leaf(&located.key, &located.place)?;
-        if leaf.first_fence() != at {
+        if fence.as_deref() != Some(leaf.first_fence()) {
             return Err(broken("its leaves overlap or leave a gap".into()));
         }
         count += 1;
         fence = leaf.end_fence().map(<[u8]>::to_vec);
     }
-    Ok(count)
+    match fence {
+        None => Ok(count),
+        Some(_) => Err(broken("its last leaf is missing".into())),
+    }
 }

@@ -3,11 +3,7 @@
 use lineal_snapshot::{Part, Run};
 use lineal_wal::{LogError, Lsn, ObjectKey, OwnedRecord, Seq};
 
-use super::{
-    cell::Cell,
-    head::Head,
-    resident::Resident,
-};
+use super::{cell::Cell, head::Head, resident::Resident};
 use crate::{
     Error, Result,
     catalog::{Located, RunRef, Snapshot},
@@ -136,7 +132,9 @@ fn check_contiguous(runs: &[Run], head: &Head, located: &Located) -> Result<()> 
     let mut next = None;
     for run in runs {
         if next.is_some_and(|next| run.first_seq() != next) {
-            return Err(located.damaged(format!("the object's runs have a gap before seq {}", run.first_seq())));
+            return Err(
+                located.damaged(format!("the object's runs have a gap before seq {}", run.first_seq()))
+            );
         }
         next = Some(Seq(run.last_seq().0 + 1));
     }
@@ -181,7 +179,10 @@ fn apply_ops(resident: &mut Resident, ops: &[u8], key: &ObjectKey, seq: Seq) -> 
         .map_err(|error| damaged(format!("the ops of commit {seq} do not apply: {error}")))?;
     match cuts.first() {
         None => Ok(()),
-        Some(cut) => Err(damaged(format!("commit {seq} reads through to {:?}, which no call of this version makes", cut.base))),
+        Some(cut) => Err(damaged(format!(
+            "commit {seq} reads through to {:?}, which no call of this version makes",
+            cut.base
+        ))),
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn transact<T, E: From<Error>>(
 ) -> Gated<T, E> {
     let mut scratch = Scratch::take();
     let ops = std::mem::take(&mut scratch.ops);
-    let mut tx = Tx::new(held.engine, held.namespace, held.cell.key, held.resident, ops);
+    let mut tx = Tx::new(held.engine, held.cell.key, held.resident, ops);
     let outcome = f(&mut tx);
     let draft = tx.finish();
     let gated = settle(held, draft, outcome, &mut scratch);
@@ -39,7 +39,7 @@ pub(crate) fn transact<T, E: From<Error>>(
 /// A transaction of the engine on one of its own objects.
 pub(crate) fn transact_system<T>(held: Held<'_>, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
     let mut scratch = Scratch::take();
-    let mut tx = Tx::new(held.engine, held.namespace, held.cell.key, held.resident, Vec::new()).system();
+    let mut tx = Tx::new(held.engine, held.cell.key, held.resident, Vec::new()).system();
     let outcome = f(&mut tx);
     let draft = tx.finish();
     settle(held, draft, outcome, &mut scratch)
@@ -56,7 +56,7 @@ pub(crate) fn erase(held: Held<'_>, kind: Kind, cause: &str) -> Gated<()> {
         return hold(held.engine, resident.last_lsn, Ok(()));
     }
     let mut scratch = Scratch::take();
-    let mut tx = Tx::new(held.engine, held.namespace, held.cell.key, held.resident, Vec::new());
+    let mut tx = Tx::new(held.engine, held.cell.key, held.resident, Vec::new());
     let outcome = tx.cause(cause).and_then(|()| tx.delete_all());
     tx.set_kind(kind);
     let draft = tx.finish();
@@ -120,25 +120,21 @@ pub(crate) fn transact_many<T, E: From<Error>>(
     f: impl FnOnce(&mut [Tx<'_>]) -> Result<T, E>,
 ) -> Gated<T, E> {
     match take_turns(engine, objects) {
-        Ok((_inside, mut turns)) => run_many(engine, objects, &mut turns, f),
+        Ok((_inside, mut turns)) => run_many(engine, &mut turns, f),
         Err(error) => Gated::open(Err(error.into())),
     }
 }
 
 fn run_many<T, E: From<Error>>(
     engine: &Arc<EngineInner>,
-    objects: &[&Object],
     turns: &mut [(usize, Turn<'_>)],
     f: impl FnOnce(&mut [Tx<'_>]) -> Result<T, E>,
 ) -> Gated<T, E> {
     // In the order of the keys the turns were taken in; the closure gets them in the caller's order.
     let mut helds: Vec<(usize, Held<'_>)> = turns.iter_mut().map(|(at, turn)| (*at, turn.begin())).collect();
     helds.sort_unstable_by_key(|(at, _)| *at);
-    let mut txs: Vec<Tx<'_>> = helds
-        .iter()
-        .zip(objects)
-        .map(|((_, held), object)| Tx::new(engine, &object.namespace, object.cell.key, held.resident, Vec::new()))
-        .collect();
+    let mut txs: Vec<Tx<'_>> =
+        helds.iter().map(|(_, held)| Tx::new(engine, held.cell.key, held.resident, Vec::new())).collect();
     let outcome = f(&mut txs);
     let drafts: Vec<Draft> = txs.into_iter().map(Tx::finish).collect();
     let seen = helds
@@ -252,8 +248,14 @@ impl Write<'_> {
 
     fn reserve_quota(&mut self) -> Result<()> {
         let Held { namespace, cell, resident, .. } = &self.held;
-        if resident.salt.is_none() && cell.name().is_none() && id::is_by_name(cell.key.id) && cell.key.namespace.0 != 0 {
-            return Err(Error::NotFound { what: format!("object {} (made by name, so create it by name)", cell.key.id) });
+        if resident.salt.is_none()
+            && cell.name().is_none()
+            && id::is_by_name(cell.key.id)
+            && cell.key.namespace.0 != 0
+        {
+            return Err(Error::NotFound {
+                what: format!("object {} (made by name, so create it by name)", cell.key.id),
+            });
         }
         let object_bytes = resident.bytes.saturating_add_signed(self.draft.delta);
         namespace.reserve(self.draft.delta, self.objects_delta(), object_bytes)
@@ -277,16 +279,15 @@ impl Write<'_> {
             -1 => flags |= GONE,
             _ => {}
         }
-        let body =
-            record.begin_part(PartHeader {
-                object: cell.key,
-                seq: Seq(resident.seq.0 + 1),
-                prev_lsn: resident.last_lsn,
-                kind: self.draft.kind as u8,
-                codec: 0,
-                key_id: 0,
-                flags,
-            });
+        let body = record.begin_part(PartHeader {
+            object: cell.key,
+            seq: Seq(resident.seq.0 + 1),
+            prev_lsn: resident.last_lsn,
+            kind: self.draft.kind as u8,
+            codec: 0,
+            key_id: 0,
+            flags,
+        });
         Body { delta: self.draft.delta, cause: &self.draft.cause, first, ops: &self.draft.ops }.encode(body);
         record.end_part();
     }
@@ -294,7 +295,12 @@ impl Write<'_> {
     fn apply(&mut self, appended: Appended) {
         let exists = self.exists_after();
         let Held { cell, resident, .. } = &mut self.held;
-        resident.overlay.apply(&self.draft.ops).expect("a commit's own ops apply");
+        match &self.draft.writes {
+            Some(writes) => resident.overlay.absorb(writes),
+            None => {
+                resident.overlay.apply(&self.draft.ops).expect("a commit's own ops apply");
+            }
+        }
         if resident.overlay.whole_cleared() {
             resident.base = None;
         }

@@ -34,7 +34,8 @@ pub(crate) fn bounds_of<K: AsRef<[u8]>>(space: u8, bounds: &impl RangeBounds<K>)
 
 /// The first key after all that begin with `prefix`, an internal key's.
 pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
-    let keep = prefix.iter().rposition(|byte| *byte != u8::MAX).expect("no space byte is the last byte there is");
+    let keep =
+        prefix.iter().rposition(|byte| *byte != u8::MAX).expect("no space byte is the last byte there is");
     let mut end = prefix[..=keep].to_vec();
     end[keep] += 1;
     end
@@ -134,8 +135,7 @@ impl<'r> Range<'r> {
 
     /// The leaf that answers directly before `fence`.
     fn leaf_before(&self, base: &Base, fence: &[u8]) -> Result<Option<Arc<Leaf>>> {
-        let located =
-            self.layers.snapshot().leaf_before(&self.layers.key, base.era, fence, base.fold)?;
+        let located = self.layers.snapshot().leaf_before(&self.layers.key, base.era, fence, base.fold)?;
         Ok(match located {
             Some(located) => Some(located.pack.leaf(&located.key, &located.place)?),
             None => None,
@@ -165,7 +165,8 @@ impl<'r> Range<'r> {
         let Some(base) = self.layers.resident.base.as_deref() else { return Ok(()) };
         loop {
             let cursors = self.below.as_deref().unwrap_or_default();
-            let Some(cursor) = cursors.last().filter(|cursor| !cursor.is_delta && cursor.key(self.reverse).is_none())
+            let Some(cursor) =
+                cursors.last().filter(|cursor| !cursor.is_delta && cursor.key(self.reverse).is_none())
             else {
                 return Ok(());
             };
@@ -174,9 +175,7 @@ impl<'r> Range<'r> {
                 if fence <= self.start { None } else { self.leaf_before(base, &fence)? }
             } else {
                 match cursor.leaf.end_fence().map(<[u8]>::to_vec) {
-                    Some(fence) if fence < self.end => {
-                        Some(self.layers.leaf(base, &fence)?.1)
-                    }
+                    Some(fence) if fence < self.end => Some(self.layers.leaf(base, &fence)?.1),
                     _ => None,
                 }
             };
@@ -273,7 +272,10 @@ impl std::iter::FusedIterator for Range<'_> {}
 
 impl std::fmt::Debug for Range<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Range").field("reverse", &self.reverse).field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("Range")
+            .field("reverse", &self.reverse)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 
@@ -286,7 +288,7 @@ mod tests {
         assert_eq!(bounds_of::<&str>(0x10, &..), (vec![0x10], vec![0x11]));
         assert_eq!(bounds_of(0x10, &("a"..="b")), (b"\x10a".to_vec(), b"\x10b\0".to_vec()));
         let excluded = (Bound::Excluded("a"), Bound::Excluded("b"));
-        assert_eq!(bounds_of(0x10, &excluded), (b"\x10a\0".to_vec(), b"\x10b".to_vec()));
+        assert_eq!(bounds_of::<&str>(0x10, &excluded), (b"\x10a\0".to_vec(), b"\x10b".to_vec()));
     }
 
     #[test]

@@ -131,7 +131,11 @@ impl Layers<'_> {
         };
         let writes = self.writes.as_deref();
         let written: i64 = writes.map_or(0, |writes| {
-            writes.iter_from(start).take_while(|(key, _)| within(key)).map(|(key, found)| size(key, found)).sum()
+            writes
+                .iter_from(start)
+                .take_while(|(key, _)| within(key))
+                .map(|(key, found)| size(key, found))
+                .sum()
         });
         let below: i64 = self
             .resident

@@ -9,7 +9,7 @@ use lineal_wal::{Lsn, Seq};
 
 use super::{
     body::{CAUSE_BYTES_MAX, Kind},
-    ops::{self, Cut, CutBase},
+    ops::{self, Cut, CutBase, Patch},
     range::{Range, bounds_of, prefix_end},
     reader::{Layers, internal_key},
 };
@@ -17,7 +17,6 @@ use crate::{
     Error, Gated, Result, Value,
     catalog::Snapshot,
     engine::EngineInner,
-    namespace::NamespaceInner,
     object::{
         overlay::{Found, Overlay},
         resident::Resident,
@@ -30,13 +29,17 @@ pub(crate) const SPACE_USER: u8 = 0x10;
 /// First byte of the keys that the engine writes for itself.
 pub(crate) const SPACE_SYSTEM: u8 = 0x30;
 
+/// Values from this size on are logged as patches where that is shorter, in bytes.
+///
+/// Source: chosen; below it a patch saves less than comparing costs.
+const PATCH_BYTES_MIN: usize = 1 << 10;
+
 /// One transaction on one object.
 ///
 /// Handed to the closure of [`Object::transact`](crate::Object::transact) and its kin. Reads see the object
 /// and the transaction's own writes. If the closure returns `Err` or panics, nothing of it is left.
 pub struct Tx<'t> {
     pub(crate) engine: &'t Arc<EngineInner>,
-    namespace: &'t NamespaceInner,
     key: lineal_wal::ObjectKey,
     resident: &'t Resident,
     snapshot: OnceCell<Snapshot>,
@@ -63,6 +66,8 @@ pub(crate) struct Draft {
     pub(crate) cause: String,
     pub(crate) kind: Kind,
     pub(crate) absorbed: Lsn,
+    /// What the ops amount to, if the transaction had to know; large values in it are shared.
+    pub(crate) writes: Option<Overlay>,
 }
 
 struct Mark {
@@ -75,7 +80,6 @@ struct Mark {
 impl<'t> Tx<'t> {
     pub(crate) fn new(
         engine: &'t Arc<EngineInner>,
-        namespace: &'t NamespaceInner,
         key: lineal_wal::ObjectKey,
         resident: &'t Resident,
         mut ops: Vec<u8>,
@@ -83,7 +87,6 @@ impl<'t> Tx<'t> {
         ops.clear();
         Tx {
             engine,
-            namespace,
             key,
             resident,
             snapshot: OnceCell::new(),
@@ -112,7 +115,12 @@ impl<'t> Tx<'t> {
     }
 
     pub(crate) fn finish(self) -> Draft {
+        let indexed = self.indexed.get() > 0;
+        if indexed {
+            self.index();
+        }
         Draft {
+            writes: indexed.then(|| self.writes.into_inner()),
             ops: self.ops,
             delta: self.delta,
             only_deletes: self.only_deletes,
@@ -204,7 +212,13 @@ impl<'t> Tx<'t> {
         internal_key(self.space, key, |key| {
             let old = self.known_bytes(key);
             self.delta += (key.len() + value.len()) as i64 - old;
-            ops::put(&mut self.ops, key, value);
+            match self.patch_for(key, value) {
+                Some(patch) => {
+                    let patch = Patch::parse(&patch).expect("a patch that was just made is one");
+                    ops::patch(&mut self.ops, key, patch);
+                }
+                None => ops::put(&mut self.ops, key, value),
+            }
         });
         self.ops_count += 1;
         self.only_deletes = false;
@@ -338,6 +352,23 @@ impl<'t> Tx<'t> {
         over("transaction", self.engine.options.transaction_bytes_max, self.ops.len() + more + 16)
     }
 
+    /// What changes of a large value, if that is much less than the value: the log and the history then hold only
+    /// the change. A value that memory does not hold is not read for it.
+    fn patch_for(&self, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+        if value.len() < PATCH_BYTES_MIN {
+            return None;
+        }
+        let writes = self.writes.borrow();
+        let found = match writes.get(key) {
+            Found::Below => self.resident.overlay.get(key),
+            found => found,
+        };
+        match found {
+            Found::Value(old) => ops::diff_patch(&old, value),
+            Found::Deleted | Found::Patch(_) | Found::Below => None,
+        }
+    }
+
     /// Bytes that the entry at `key` takes, as far as memory knows: an entry that is only in a leaf counts 0
     /// until leaves are written anew, so that a blind put reads no disk.
     fn known_bytes(&self, key: &[u8]) -> i64 {
@@ -358,10 +389,6 @@ impl<'t> Tx<'t> {
             Found::Below => (0, self.resident.base.is_none()),
         }
     }
-
-    pub(crate) fn namespace(&self) -> &NamespaceInner {
-        self.namespace
-    }
 }
 
 /// Fails if `size` is over `limit`.
@@ -374,6 +401,9 @@ pub(crate) fn over(what: &'static str, limit: usize, size: usize) -> Result<()> 
 
 impl std::fmt::Debug for Tx<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tx").field("seq", &self.resident.seq).field("ops", &self.ops_count).finish_non_exhaustive()
+        f.debug_struct("Tx")
+            .field("seq", &self.resident.seq)
+            .field("ops", &self.ops_count)
+            .finish_non_exhaustive()
     }
 }

@@ -13,10 +13,7 @@ use super::{
     tx::SPACE_USER,
 };
 use crate::{
-    Error, Gated, Result, Value,
-    catalog::Snapshot,
-    engine::EngineInner,
-    object::resident::Resident,
+    Error, Gated, Result, Value, catalog::Snapshot, engine::EngineInner, object::resident::Resident,
     sync::Arc,
 };
 

@@ -93,10 +93,9 @@ impl Sample {
             }
             _ => {
                 let path = self.path();
-                if !changes.contains_key(&path) {
-                    let bytes = self.text();
-                    changes.insert(path, Some(File { mode: "100644".into(), blob: Blob::Bytes(bytes) }));
-                }
+                changes
+                    .entry(path)
+                    .or_insert_with(|| Some(File { mode: "100644".into(), blob: Blob::Bytes(self.text()) }));
             }
         }
     }

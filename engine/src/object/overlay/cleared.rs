@@ -23,6 +23,7 @@ pub(super) struct Cleared {
 }
 
 impl Cleared {
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.intervals.is_empty()
     }
