@@ -287,26 +287,31 @@ impl Error {
         }
     }
 
-    fn io_shared(op: &'static str, file: String, source: Arc<io::Error>) -> Self {
-        Error::Io { op, file, source }
+    pub(crate) fn io(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
+        Self::io_shared(op, file.into(), Arc::new(source))
     }
 
-    pub(crate) fn io(op: &'static str, file: impl Into<String>, source: io::Error) -> Self {
-        let file = file.into();
-        if matches!(
+    fn io_shared(op: &'static str, file: String, source: Arc<io::Error>) -> Self {
+        let full = matches!(
             source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-        ) {
-            return Error::NoSpace { detail: format!("{op} of {file}: {source}") };
+        );
+        if full {
+            Error::NoSpace { detail: format!("{op} of {file}: {source}") }
+        } else if source.kind() == io::ErrorKind::UnexpectedEof {
+            // Nothing reads beyond what a sound file has, so one that ends too early was cut.
+            let reason = "it ends before what it should hold".into();
+            Error::Damaged { file, offset: 0, object: None, reason }
+        } else {
+            Error::Io { op, file, source }
         }
-        Error::Io { op, file, source: Arc::new(source) }
     }
 }
 
 impl From<LogError> for Error {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Io { op, path, source, .. } => Error::Io { op, file: path, source },
+            LogError::Io { op, path, source, .. } => Error::io_shared(op, path, source),
             poisoned @ LogError::Poisoned { .. } => Error::Poisoned { source: poisoned },
             LogError::NoSpace { .. } => Error::NoSpace { detail: error.to_string() },
             LogError::Damaged { path, offset, reason, .. } => {
@@ -330,7 +335,7 @@ impl From<PackError> for Error {
     fn from(error: PackError) -> Self {
         let object_name = |object: Option<lineal_wal::ObjectKey>| object.map(|key| key.id.to_string());
         match error {
-            PackError::Io { op, path, source } => Error::Io { op, file: path, source },
+            PackError::Io { op, path, source } => Error::io_shared(op, path, source),
             PackError::NoSpace { .. } => Error::NoSpace { detail: error.to_string() },
             PackError::Damaged { path, offset, object, reason } => {
                 Error::Damaged { file: path, offset, object: object_name(object), reason: reason.to_owned() }

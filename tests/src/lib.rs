@@ -1,4 +1,5 @@
 //! What the tests share: a small world of objects on a simulated disk, and the model that it is compared with.
 
+pub mod damage;
 pub mod model;
 pub mod world;

@@ -125,12 +125,22 @@ pub fn dump(engine: &Engine) -> Result<State> {
             assert_eq!(found.as_deref(), Some(value.as_slice()), "a range and a get see the same value");
         }
         object.verify()?;
+        let bytes: usize = forward.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert_eq!(info.bytes, bytes as u64, "the size of an object is exact");
         let name = info.name.expect("the world makes its objects by name");
         state.insert(
             name,
             ObjectState { seq: info.seq, exists: true, entries: forward.into_iter().collect() },
         );
     }
+    let bytes: usize =
+        state.values().flat_map(|object| &object.entries).map(|(key, value)| key.len() + value.len()).sum();
+    let usage = namespace.usage();
+    assert_eq!(
+        (usage.objects, usage.bytes),
+        (state.len() as u64, bytes as u64),
+        "the namespace's usage is exact"
+    );
     Ok(state)
 }
 

@@ -57,7 +57,14 @@ impl Segments {
     pub(crate) fn close(&self, segment: &SegmentFile, offset: u64, durable: Lsn) -> Result<(), LogError> {
         self.write_seal(segment, offset, durable, true)?;
         Self::count(&self.fsyncs, 1);
-        segment.file.sync_data().map_err(|error| LogError::poisoned("sync", &segment.path, error))
+        segment.file.sync_data().map_err(|error| LogError::poisoned("sync", &segment.path, error))?;
+        // Nothing is ever appended to an old segment: what is behind the last seal is room for nothing. A file system
+        // that refuses keeps it until the segment is released.
+        let end = offset + u64::from(segment.sector_bytes);
+        if end < segment.capacity {
+            let _ = segment.file.discard(end, segment.capacity - end);
+        }
+        Ok(())
     }
 }
 

@@ -128,6 +128,15 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// What the operating system says.
     fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Gives the room of a range back, whose bytes nobody needs any more; the length stays. Where that is not
+    /// possible it does nothing.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A lock on a file, held until it is dropped.

@@ -333,13 +333,17 @@ impl Keeper {
     /// Leaves one small segment ready for the next start, and gives the others back.
     pub(crate) fn close(&self, queue: &LogQueue) -> Result<(), LogError> {
         let mut shelf = self.shelf.lock();
+        self.take_back(&mut shelf, queue)?;
         let small = sectors(self.options.segment_bytes_min);
         let (found, others) = {
             let mut inner = queue.lock();
-            let ready = &mut inner.pending.ready;
-            let at = ready.iter().position(|file| file.capacity == small);
-            let found = at.and_then(|at| ready.remove(at));
-            (found, std::mem::take(ready))
+            let buffer = &mut inner.pending;
+            let at = buffer.ready.iter().position(|file| file.capacity == small);
+            let found = at.and_then(|at| buffer.ready.remove(at));
+            let mut others = std::mem::take(&mut buffer.ready);
+            // The reserve serves who writes; the next start makes it anew, in the background.
+            others.extend(buffer.reserve.take());
+            (found, others)
         };
         if found.is_some() && others.is_empty() && shelf.dead.is_empty() {
             queue.lock().pending.ready.extend(found);

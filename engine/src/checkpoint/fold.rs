@@ -41,8 +41,6 @@ pub(crate) struct Folded {
     pub(crate) deltas: Vec<(Seq, u64)>,
     /// Bytes of the newest version of all leaves afterwards.
     pub(crate) leaf_bytes: u64,
-    /// User bytes of entries that newer ones replaced, which were counted twice until now.
-    pub(crate) overwritten_bytes: u64,
 }
 
 /// A new version of a leaf, or the end of its fence.
@@ -85,7 +83,7 @@ fn first_leaves(overlay: &Overlay) -> Folded {
         }
     }
     let (leaves, leaf_bytes) = group.finish(None, &[]);
-    Folded { leaves, delta: None, deltas: Vec::new(), leaf_bytes, overwritten_bytes: 0 }
+    Folded { leaves, delta: None, deltas: Vec::new(), leaf_bytes }
 }
 
 struct Fold<'a> {
@@ -106,18 +104,17 @@ impl Fold<'_> {
         if small && !clears && self.leaves.deltas.len() < DELTAS_MAX {
             let mut deltas = self.leaves.deltas.clone();
             deltas.push((self.head.seq, tail_bytes));
-            return Ok(self.as_delta(&tail, deltas, 0));
+            return Ok(self.as_delta(&tail, deltas));
         }
-        let mut overwritten = 0;
-        let changes = self.merge_deltas(tail, overlay, &mut overwritten)?;
+        let changes = self.merge_deltas(tail, overlay)?;
         if small && !clears {
             let deltas = vec![(self.head.seq, weight(&changes))];
-            return Ok(self.as_delta(&changes, deltas, overwritten));
+            return Ok(self.as_delta(&changes, deltas));
         }
-        self.rewrite_leaves(&changes, overlay, overwritten)
+        self.rewrite_leaves(&changes, overlay)
     }
 
-    fn as_delta(&self, changes: &Changes, deltas: Vec<(Seq, u64)>, overwritten_bytes: u64) -> Folded {
+    fn as_delta(&self, changes: &Changes, deltas: Vec<(Seq, u64)>) -> Folded {
         let mut delta = LeafBuilder::new(LeafKind::Delta, &[], None);
         for (key, change) in changes {
             delta.push(
@@ -129,17 +126,11 @@ impl Fold<'_> {
                 },
             );
         }
-        Folded {
-            leaves: Vec::new(),
-            delta: Some(delta.finish()),
-            deltas,
-            leaf_bytes: self.leaves.bytes,
-            overwritten_bytes,
-        }
+        Folded { leaves: Vec::new(), delta: Some(delta.finish()), deltas, leaf_bytes: self.leaves.bytes }
     }
 
     /// The changes of all deltas and the tail as one, newest winning.
-    fn merge_deltas(&self, tail: Changes, overlay: &Overlay, overwritten: &mut u64) -> Result<Changes> {
+    fn merge_deltas(&self, tail: Changes, overlay: &Overlay) -> Result<Changes> {
         let mut merged = tail;
         for (seq, _) in self.leaves.deltas.iter().rev() {
             let located = self
@@ -147,13 +138,13 @@ impl Fold<'_> {
                 .delta(&self.key, *seq)?
                 .ok_or_else(|| no_head(self.key, "a delta leaf of it is in no pack"))?;
             let delta = located.pack.leaf(&located.key, &located.place)?;
-            merged = merge_over(merged, &delta, overlay, overwritten);
+            merged = merge_over(merged, &delta, overlay);
         }
         Ok(merged)
     }
 
     /// Writes anew every leaf that a change or a cleared range touches.
-    fn rewrite_leaves(&self, changes: &Changes, overlay: &Overlay, mut overwritten: u64) -> Result<Folded> {
+    fn rewrite_leaves(&self, changes: &Changes, overlay: &Overlay) -> Result<Folded> {
         let mut out: Vec<LeafChange> = Vec::new();
         let mut leaf_bytes = self.leaves.bytes;
         let mut group: Option<(Group, Vec<Vec<u8>>)> = None;
@@ -173,7 +164,7 @@ impl Fold<'_> {
             let (building, fences) = group.get_or_insert_with(|| (Group::new(Vec::new()), Vec::new()));
             fences.push(leaf.first_fence().to_vec());
             leaf_bytes = leaf_bytes.saturating_sub(leaf.bytes().len() as u64);
-            at = work_in(building, &leaf, changes, at, overlay, &mut overwritten);
+            at = work_in(building, &leaf, changes, at, overlay);
             group_end = leaf.end_fence().map(<[u8]>::to_vec);
             from = match &group_end {
                 Some(end) => next_touched(changes, at, overlay, end),
@@ -184,13 +175,7 @@ impl Fold<'_> {
             leaf_bytes += close(done, group_end, &fences, &mut out);
         }
         assert_eq!(at, changes.len(), "every change is worked into a leaf");
-        Ok(Folded {
-            leaves: out,
-            delta: None,
-            deltas: Vec::new(),
-            leaf_bytes,
-            overwritten_bytes: overwritten,
-        })
+        Ok(Folded { leaves: out, delta: None, deltas: Vec::new(), leaf_bytes })
     }
 
     fn leaf(&self, key: &[u8]) -> Result<Arc<Leaf>> {
@@ -198,7 +183,11 @@ impl Fold<'_> {
             .snapshot
             .leaf(&self.key, self.head.era, key, self.leaves.fold)?
             .ok_or_else(|| no_head(self.key, "the leaf for a key of it is in no pack"))?;
-        Ok(located.pack.leaf(&located.key, &located.place)?)
+        let leaf = located.pack.leaf(&located.key, &located.place)?;
+        if !leaf.covers(key) {
+            return Err(no_head(self.key, "the leaf for a key of it is in no pack"));
+        }
+        Ok(leaf)
     }
 }
 
@@ -220,14 +209,7 @@ fn next_touched(changes: &Changes, at: usize, overlay: &Overlay, from: &[u8]) ->
 
 /// Merges one leaf with the changes in its range, from the change number `at` on. Returns the number of the first
 /// change beyond the leaf.
-fn work_in(
-    group: &mut Group,
-    leaf: &Leaf,
-    changes: &Changes,
-    mut at: usize,
-    overlay: &Overlay,
-    overwritten: &mut u64,
-) -> usize {
+fn work_in(group: &mut Group, leaf: &Leaf, changes: &Changes, mut at: usize, overlay: &Overlay) -> usize {
     let mut old = leaf.iter().peekable();
     loop {
         let changed = changes.get(at).filter(|(key, _)| leaf.covers(key));
@@ -244,10 +226,6 @@ fn work_in(
         });
         let cleared = overlay.is_cleared(key);
         let visible = value.filter(|_| !cleared);
-        let replaced = change.is_some() || cleared;
-        if replaced {
-            *overwritten += value.map_or(0, |value| (key.len() + value.len()) as u64);
-        }
         match change {
             None => visible.into_iter().for_each(|value| group.push(key, value)),
             Some(Change::Put(value)) => group.push(key, value),
@@ -289,27 +267,17 @@ fn weight(changes: &Changes) -> u64 {
 }
 
 /// Puts newer changes over an older delta. What the tail has cleared is not seen.
-fn merge_over(newer: Changes, older: &Leaf, overlay: &Overlay, overwritten: &mut u64) -> Changes {
+fn merge_over(newer: Changes, older: &Leaf, overlay: &Overlay) -> Changes {
     let mut merged = Changes::with_capacity(newer.len() + older.len());
     let mut newer = newer.into_iter().peekable();
     for (key, value) in older.iter() {
         while let Some(change) = newer.next_if(|(newer, _)| newer.as_slice() < key) {
             merged.push(change);
         }
-        let size = match value {
-            LeafValue::Put(value) => (key.len() + value.len()) as u64,
-            LeafValue::Delete | LeafValue::Patch(_) => 0,
-        };
         let cleared = overlay.is_cleared(key);
         match newer.next_if(|(newer, _)| newer.as_slice() == key) {
-            Some((key, change)) => {
-                *overwritten += size;
-                merged.push((key, if cleared { change } else { over(change, value) }));
-            }
-            None if cleared => {
-                *overwritten += size;
-                merged.push((key.to_vec(), Change::Delete));
-            }
+            Some((key, change)) => merged.push((key, if cleared { change } else { over(change, value) })),
+            None if cleared => merged.push((key.to_vec(), Change::Delete)),
             None => merged.push((key.to_vec(), owned(value))),
         }
     }
@@ -421,10 +389,8 @@ mod tests {
         let changes = changes_of(&overlay);
         let old = leaf(b"", Some(b"m"), &["a", "b", "c", "d", "e"]);
         let mut group = Group::new(Vec::new());
-        let mut overwritten = 0;
-        let at = work_in(&mut group, &old, &changes, 0, &overlay, &mut overwritten);
+        let at = work_in(&mut group, &old, &changes, 0, &overlay);
         assert_eq!(at, changes.len());
-        assert_eq!(overwritten, 12);
         let (leaves, _) = group.finish(Some(b"m".to_vec()), &[Vec::new(), b"x".to_vec()]);
         let new = Leaf::decode(Arc::from(leaves[0].payload.clone().unwrap())).unwrap();
         let keys: Vec<&[u8]> = new.iter().map(|(key, _)| key).collect();

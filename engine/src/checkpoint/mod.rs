@@ -37,6 +37,8 @@ pub struct Checkpointed {
 /// Packs every commit that is durable now and not packed yet, then lets the log go that two checkpoints cover.
 pub(crate) fn checkpoint(engine: &Arc<EngineInner>) -> Result<Checkpointed> {
     let mut state = engine.checkpointing.lock();
+    // Whoever closes the engine holds this lock when it gives the directory back.
+    engine.check_open()?;
     let outcome = checkpoint_locked(engine, &mut state)?;
     engine.pressure.relieve(false);
     Ok(outcome)
@@ -50,6 +52,7 @@ fn checkpoint_locked(
     let unpacked_bytes = engine.pressure.unpacked_bytes();
     let line = engine.log.sync()?;
     if line <= after {
+        engine.pressure.packed(unpacked_bytes);
         return Ok(Checkpointed { line: line.0, ..Checkpointed::default() });
     }
     let span = tracing::info_span!("checkpoint", %after, %line);
@@ -100,6 +103,7 @@ pub(crate) fn last(engine: &Arc<EngineInner>) -> Result<()> {
 /// Merges packs of about one size, if there are many, or all of them by `force`. Returns whether it did anything.
 pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
     let state = engine.checkpointing.lock();
+    engine.check_open()?;
     compaction::compact(engine, &state, force)
 }
 
@@ -163,6 +167,10 @@ impl NewPack {
             return Err(error.into());
         }
         assert!(engine.log.durable() >= footing.line, "a pack is never ahead of the durable log");
+        if let Some(poison) = engine.log.poisoned() {
+            let _ = self.writer.abandon();
+            return Err(poison.into());
+        }
         let mut publishing = engine.catalog.lock_publish();
         let footer = FooterInput {
             first_lsn: footing.first_lsn,

@@ -10,7 +10,7 @@ use super::{
     window::{Commit, no_head},
 };
 use crate::{
-    Result,
+    Error, Result,
     catalog::Snapshot,
     lineage::{self, Link},
     object::{
@@ -31,6 +31,11 @@ pub(crate) struct ObjectPacker {
     tail_bytes_max: u64,
     payload: Vec<u8>,
 }
+
+/// Largest tail that is put behind its head, in bytes: one that could not be folded may be larger.
+///
+/// Source: chosen; twice the usual bound.
+const FOLLOWING_BYTES_MAX: u64 = 128 << 10;
 
 struct NewRun {
     first: Seq,
@@ -57,27 +62,35 @@ impl ObjectPacker {
         let runs = chain(&mut head, key, commits)?;
         let folded = if head.tail_bytes > self.tail_bytes_max {
             let overlay = tail_overlay(snapshot, key, found.as_ref(), old_tail_first, &head, commits)?;
-            Some(self.fold(snapshot, key, &mut head, &overlay)?)
+            self.fold(snapshot, key, &mut head, &overlay)?
         } else {
             None
         };
         self.write(key, &head, &runs, folded, writer)
     }
 
+    /// Folds the tail. Where a leaf that it needs is damaged the tail stays as it is: damage stops the object that it
+    /// touches, and not the checkpoint of all others.
     fn fold(
         &self,
         snapshot: &Snapshot,
         key: ObjectKey,
         head: &mut Head,
         overlay: &Overlay,
-    ) -> Result<Folded> {
-        let folded = fold::fold(snapshot, key, head, overlay)?;
+    ) -> Result<Option<Folded>> {
+        let folded = match fold::fold(snapshot, key, head, overlay) {
+            Ok(folded) => folded,
+            Err(error @ Error::Damaged { .. }) => {
+                tracing::error!(%error, object = %key.id, "the tail of an object cannot be folded");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         head.leaves =
             Some(Leaves { fold: head.seq, bytes: folded.leaf_bytes, deltas: folded.deltas.clone() });
-        head.bytes = head.bytes.saturating_sub(folded.overwritten_bytes);
         head.tail_first = Seq(head.seq.0 + 1);
         head.tail_bytes = 0;
-        Ok(folded)
+        Ok(Some(folded))
     }
 
     /// Writes the parts in the order of their entries: head, runs, delta, leaves.
@@ -100,9 +113,13 @@ impl ObjectPacker {
             end_fence: None,
         };
         writer.part(&spec, &self.payload)?;
-        // A wake reads what stands behind the head in one go: only what belongs to the tail.
-        let follows = folded.is_none();
-        for run in runs {
+        // A wake reads what stands behind the head in one go: only what belongs to the tail, and little of it.
+        let is_tail = |run: &&NewRun| {
+            folded.is_none() && run.last >= head.tail_first && head.tail_bytes <= FOLLOWING_BYTES_MAX
+        };
+        let tail = runs.iter().filter(is_tail).map(|run| (run, true));
+        let others = runs.iter().filter(|run| !is_tail(run)).map(|run| (run, false));
+        for (run, follows) in tail.chain(others) {
             writer.part(
                 &PartSpec {
                     kind: PartKind::Run,

@@ -5,7 +5,7 @@ use lineal_wal::NamespaceId;
 use super::totals::Totals;
 use crate::sync::{
     Mutex,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// Monotonic counters, each written by whoever does the thing it counts.
@@ -19,6 +19,8 @@ pub(crate) struct Counters {
     pub(crate) compactions: AtomicU64,
     pub(crate) pack_bytes: AtomicU64,
     pub(crate) maintenance_failures: AtomicU64,
+    /// Set when a merge met damage.
+    pub(crate) compaction_stopped: AtomicBool,
 }
 
 impl Counters {
@@ -33,6 +35,7 @@ impl Counters {
             compactions: AtomicU64::new(0),
             pack_bytes: AtomicU64::new(0),
             maintenance_failures: AtomicU64::new(0),
+            compaction_stopped: AtomicBool::new(false),
         }
     }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use lineal_wal::Lsn;
+
 use super::EngineInner;
 use crate::{
     Error, checkpoint,
@@ -65,6 +67,11 @@ impl Signal {
 /// Source: chosen; a full disk does not empty faster, and a person does not notice.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// How long the thread waits before it looks again for memory that nobody could give back.
+///
+/// Source: chosen; a few turns of a busy object.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+
 /// Memory is brought down to this share of its soft limit, in eighths, so that not every access makes room anew.
 const RESIDENT_TARGET_EIGHTHS: u64 = 6;
 
@@ -92,6 +99,12 @@ fn run(signal: &Signal, engine: &Weak<EngineInner>) {
                 continue;
             }
             signal.raise();
+        } else if engine.pressure.is_shut() {
+            // Who could give memory back is busy: look again, so that nobody waits for somebody else to knock.
+            drop(engine);
+            if signal.pause(LOOK_AGAIN_AFTER) {
+                signal.raise();
+            }
         }
     }
 }
@@ -118,8 +131,28 @@ pub(crate) fn make_room(engine: &Arc<EngineInner>) -> crate::Result<()> {
         }
     }
     engine.pressure.relieve(engine.pressure.unpacked_bytes() == 0);
-    while checkpoint::compact(engine, false)? {}
+    if engine.table().wants_sweep() {
+        engine.table().sweep(engine.line());
+    }
+    compact(engine)?;
     engine.catalog.merge(false)?;
+    Ok(())
+}
+
+/// Merges packs while that is due. Damage in one of them ends it until the engine is opened again: the pack's other
+/// objects can be read as before, and copying up to the damage again and again helps nobody.
+fn compact(engine: &Arc<EngineInner>) -> crate::Result<()> {
+    while !engine.counters.compaction_stopped.load(Ordering::Relaxed) {
+        match checkpoint::compact(engine, false) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error @ Error::Damaged { .. }) => {
+                tracing::error!(%error, "packs are not merged any more, because one is damaged");
+                engine.counters.compaction_stopped.store(true, Ordering::Relaxed);
+            }
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }
 
@@ -134,7 +167,7 @@ pub(crate) fn hibernate_idle(engine: &EngineInner) {
                 engine.next_tick();
                 return;
             }
-            let line = engine.line();
+            let line = if engine.is_read_only() { Lsn(u64::MAX) } else { engine.line() };
             let cells = engine.table().shard_cells(shard);
             for cell in &cells {
                 if cell.last_lsn() <= line && !(only_old && cell.touched() == now) {

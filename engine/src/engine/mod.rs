@@ -171,8 +171,9 @@ impl Engine {
     /// As [`namespace`](Engine::namespace).
     pub fn namespaces(&self) -> Result<Vec<Namespace>> {
         self.inner.check_open()?;
-        let found = system::namespaces(&self.inner)?;
+        // Under the lock, so that none is dropped between the reading and the registering.
         let mut open = self.inner.namespaces.lock();
+        let found = system::namespaces(&self.inner)?;
         Ok(found
             .into_iter()
             .map(|(name, id, quotas)| match open.get(&name) {
@@ -265,6 +266,7 @@ impl Engine {
     /// # Errors
     /// As [`checkpoint`](Engine::checkpoint).
     pub fn rebuild_catalog(&self) -> Result<()> {
+        let _state = self.inner.checkpointing.lock();
         self.inner.check_writable()?;
         self.inner.catalog.rebuild()?;
         Ok(())
@@ -318,9 +320,17 @@ impl EngineInner {
         if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// The cell of an object.
     pub(crate) fn cell(&self, key: ObjectKey) -> Arc<Cell> {
-        self.table.get(key, || self.recovered.read().get(&key).copied().unwrap_or_default())
+        let cell = self.table.get(key, || self.recovered.read().get(&key).copied().unwrap_or_default());
+        if self.table.wants_sweep() {
+            self.signal.raise();
+        }
+        cell
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -367,6 +377,7 @@ impl EngineInner {
 
     pub(crate) fn forget_namespace(&self, id: NamespaceId) {
         self.namespaces.lock().retain(|_, inner| inner.id != id);
+        self.counters.forget_namespace(id);
         self.checkpointing.lock().totals.remove(id);
     }
 
@@ -398,7 +409,11 @@ impl EngineInner {
     }
 
     fn make_room_soon(self: &Arc<Self>) {
-        if self.options.background {
+        if self.read_only {
+            // Everything can be read again, from the packs and from the log.
+            maintenance::hibernate_idle(self);
+            self.pressure.relieve(true);
+        } else if self.options.background {
             self.signal.raise();
         } else {
             // What fails here fails again, with its reason, where the caller's own commit needs the room.
@@ -465,6 +480,8 @@ impl EngineInner {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // Whoever is in the middle of a checkpoint or a merge ends it; whoever comes later finds the engine closed.
+        drop(self.checkpointing.lock());
         self.signal.stop();
         self.pressure.relieve(true);
         let thread = self.maintenance.lock().take();
@@ -481,5 +498,10 @@ impl EngineInner {
 impl Drop for EngineInner {
     fn drop(&mut self) {
         self.signal.stop();
+        // A gate may still hold the log. It must not write any more when somebody else can open the directory, so it
+        // is closed before the lock goes. An error is told by the gates that wait for what was not flushed.
+        if let Err(error) = self.log.close() {
+            tracing::warn!(%error, "the log was not closed cleanly");
+        }
     }
 }

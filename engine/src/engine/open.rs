@@ -96,6 +96,10 @@ fn take_lock(disk: &dyn Disk, dir: &Path, read_only: bool) -> Result<Box<dyn Dis
             path: dir.to_path_buf(),
             reason: format!("it cannot be written ({error}): open it for reading only"),
         },
+        io::ErrorKind::NotFound => Error::InvalidDirectory {
+            path: dir.to_path_buf(),
+            reason: format!("its file {LOCK_FILE} is missing: open it once for writing, which makes it anew"),
+        },
         _ => Error::io("locking", LOCK_FILE, error),
     })
 }
@@ -218,7 +222,9 @@ fn assemble(
             unpacked_bytes: options.checkpoint_bytes,
             resident_bytes: options.memory_bytes,
         });
-        pressure.appended(replay.bytes);
+        if !read_only {
+            pressure.appended(replay.bytes);
+        }
         let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
         EngineInner {
             output: Arc::new(Output { log: log.clone(), tag }),

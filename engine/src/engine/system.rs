@@ -83,6 +83,7 @@ pub(crate) fn write_namespace(
     quotas: Quotas,
 ) -> Gated<()> {
     write(engine, |tx| {
+        check_row(tx, name, id)?;
         tx.cause(format!("quotas of namespace {name:?} set"))?;
         tx.put(named(name), encode(id, quotas))
     })
@@ -91,14 +92,25 @@ pub(crate) fn write_namespace(
 /// Drops the namespace. Durable when it returns.
 pub(crate) fn drop_namespace(engine: &Arc<EngineInner>, namespace: &NamespaceInner) -> Result<()> {
     let dropped = write(engine, |tx| {
+        check_row(tx, &namespace.name, namespace.id)?;
         tx.delete(named(&namespace.name))?;
         tx.put([GONE, &namespace.id.0.to_be_bytes()[..]].concat(), [])?;
         tx.cause(format!("namespace {:?} dropped", namespace.name))
     });
-    // No new commit from here on; what others have in their turns comes to nothing when the parts are dropped.
-    namespace.set_dropped();
-    engine.forget_namespace(namespace.id);
+    if !dropped.is_err() {
+        // No new commit from here on; what others have in their turns comes to nothing when the parts are dropped.
+        namespace.set_dropped();
+        engine.forget_namespace(namespace.id);
+    }
     dropped.wait()
+}
+
+/// Fails unless the name still belongs to the namespace with this number.
+fn check_row(tx: &Tx<'_>, name: &str, id: NamespaceId) -> Result<()> {
+    match tx.get(named(name))?.map(|row| decode(&row)).transpose()? {
+        Some((found, _)) if found == id => Ok(()),
+        _ => Err(Error::Dropped { namespace: name.to_owned() }),
+    }
 }
 
 /// All namespaces, by name.
@@ -116,7 +128,8 @@ pub(crate) fn namespaces(engine: &Arc<EngineInner>) -> Result<Vec<(String, Names
     .unconfirmed()
 }
 
-/// The numbers of dropped namespaces.
+/// The numbers of dropped namespaces, each once its drop is durable: what compaction and checkpoint leave out for
+/// it cannot be had back.
 pub(crate) fn dropped(engine: &Arc<EngineInner>) -> Result<Vec<NamespaceId>> {
     read(engine, |view| {
         view.prefix(GONE)
@@ -127,7 +140,7 @@ pub(crate) fn dropped(engine: &Arc<EngineInner>) -> Result<Vec<NamespaceId>> {
             })
             .collect()
     })
-    .unconfirmed()
+    .wait()
 }
 
 fn encode(id: NamespaceId, quotas: Quotas) -> [u8; ROW_BYTES] {

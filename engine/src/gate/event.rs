@@ -7,6 +7,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::{Context, Poll, ready},
+    thread::{self, ThreadId},
 };
 
 use lineal_wal::Lsn;
@@ -43,8 +44,8 @@ struct Shared {
 struct Slot {
     /// The object's state, while the event's code runs and no call has taken it.
     resident: Option<Box<Resident>>,
-    /// Whether the event's code runs now.
-    polling: bool,
+    /// The thread that runs the event's code now, if one does.
+    polling: Option<ThreadId>,
     /// How many `block_concurrency` the event is inside of.
     blocking: u32,
     /// The newest position that the event made or saw.
@@ -138,6 +139,13 @@ impl Shared {
     }
 }
 
+impl Slot {
+    /// The turn is this poll's, on this poll's thread; a context that was sent elsewhere has no part in it.
+    fn check_thread(&self) -> Result<()> {
+        if self.polling == Some(thread::current().id()) { Ok(()) } else { Err(Error::OutsideTurn) }
+    }
+}
+
 /// The object's state on loan to one call; it goes back also when the call panics.
 struct Borrowed<'a> {
     shared: &'a Shared,
@@ -148,11 +156,10 @@ impl<'a> Borrowed<'a> {
     fn take(shared: &'a Shared) -> Result<Borrowed<'a>> {
         let mut slot = shared.slot.lock();
         shared.check_generation(&slot)?;
-        match slot.resident.take() {
-            Some(resident) => Ok(Borrowed { shared, resident: Some(resident) }),
-            None if slot.polling => Err(Error::InsideTurn),
-            None => Err(Error::OutsideTurn),
-        }
+        slot.check_thread()?;
+        // Somebody on this very thread has it: a call inside a call.
+        let resident = slot.resident.take().ok_or(Error::InsideTurn)?;
+        Ok(Borrowed { shared, resident: Some(resident) })
     }
 }
 
@@ -172,9 +179,7 @@ impl<'a> Block<'a> {
     fn begin(shared: &'a Shared) -> Result<Block<'a>> {
         let mut slot = shared.slot.lock();
         shared.check_generation(&slot)?;
-        if !slot.polling {
-            return Err(Error::OutsideTurn);
-        }
+        slot.check_thread()?;
         slot.blocking += 1;
         Ok(Block { shared, ended_well: false })
     }
@@ -308,7 +313,7 @@ impl Shared {
     fn new(object: &Object) -> Arc<Shared> {
         let slot = Slot {
             resident: None,
-            polling: false,
+            polling: None,
             blocking: 0,
             seen: Lsn(0),
             generation: object.cell.turns.generation(),
@@ -331,7 +336,7 @@ impl<'a> EventTurn<'a> {
         // The event's outcome says something of the object, so it waits for what the object's state waits for.
         slot.seen = slot.seen.max(resident.last_lsn);
         slot.resident = Some(resident);
-        slot.polling = true;
+        slot.polling = Some(thread::current().id());
         EventTurn { shared, ended: false, _inside: inside }
     }
 
@@ -339,8 +344,9 @@ impl<'a> EventTurn<'a> {
     fn pause(&mut self) -> Option<Box<Resident>> {
         self.ended = true;
         let mut slot = self.shared.slot.lock();
-        slot.polling = false;
+        slot.polling = None;
         let resident = slot.resident.take();
+        assert!(resident.is_some(), "whoever borrowed the state has given it back on this thread");
         if slot.blocking > 0 {
             return resident;
         }

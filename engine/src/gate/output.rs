@@ -108,6 +108,11 @@ impl<T, E> Gated<T, E> {
         self.holds.as_slice().all(|(output, lsn)| output.log.durable() >= lsn)
     }
 
+    /// Whether it holds an error, for the engine's own use: it says nothing of data.
+    pub(crate) fn is_err(&self) -> bool {
+        matches!(self.outcome, Outcome::Here(Err(_)))
+    }
+
     /// Opts out of the gate: what is inside may be lost by a power cut although the caller has seen it.
     ///
     /// # Errors

@@ -214,6 +214,17 @@ impl Object {
         }
     }
 
+    /// As [`purge`](Object::purge), with a cause in the log's record; the purge leaves nothing of it in the packs.
+    ///
+    /// # Errors
+    /// As [`purge`](Object::purge); [`Error::TooLarge`] for a cause over 4 KiB.
+    pub fn purge_because(&self, cause: &str) -> Gated<()> {
+        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(|held| commit::erase(held, Kind::Purge, cause)),
+            Err(error) => Gated::open(Err(error)),
+        }
+    }
+
     /// Gives back the object's memory once its newest commit is durable. It is read again when it is next used.
     ///
     /// # Errors

@@ -375,6 +375,7 @@ impl Overlay {
     }
 
     /// The entries from `key` on, in order.
+    #[cfg(test)]
     pub(crate) fn iter_from(&self, key: &[u8]) -> impl DoubleEndedIterator<Item = (&[u8], Found<'_>)> {
         self.first.iter_from(key).chain(self.chunks().into_iter().flat_map(|chunks| chunks.iter_from(key)))
     }

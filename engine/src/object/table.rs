@@ -8,7 +8,10 @@ use std::{
 use lineal_wal::{Lsn, NamespaceId, ObjectKey};
 
 use super::cell::Cell;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// Source: a few times the threads that may look up at once on a large machine; a power of two.
 const SHARDS: usize = 64;
@@ -18,7 +21,15 @@ type Shard = HashMap<ObjectKey, Arc<Cell>, KeyHash>;
 /// The cells of the objects that are in use, resident or not packed yet.
 pub(crate) struct Table {
     shards: Vec<Mutex<Shard>>,
+    /// Cells made since the last sweep, and how many of them are enough for the next.
+    made: AtomicUsize,
+    sweep_at: AtomicUsize,
 }
+
+/// Cells that may be made before the unused ones are looked for.
+///
+/// Source: chosen; about 16 MiB of them.
+const SWEEP_CELLS_MIN: usize = 1 << 16;
 
 /// Ids are hashes or end in random bytes: their last eight bytes are a hash already.
 #[derive(Clone, Copy, Default)]
@@ -56,7 +67,11 @@ impl Hasher for KeyHasher {
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table { shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect() }
+        Table {
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
+            made: AtomicUsize::new(0),
+            sweep_at: AtomicUsize::new(SWEEP_CELLS_MIN),
+        }
     }
 
     fn shard(&self, key: &ObjectKey) -> &Mutex<Shard> {
@@ -68,7 +83,24 @@ impl Table {
     /// packed, if the engine found one when it opened.
     pub(crate) fn get(&self, key: ObjectKey, last_lsn: impl FnOnce() -> Lsn) -> Arc<Cell> {
         let mut shard = self.shard(&key).lock();
-        Arc::clone(shard.entry(key).or_insert_with(|| Arc::new(Cell::new(key, last_lsn()))))
+        Arc::clone(shard.entry(key).or_insert_with(|| {
+            self.made.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Cell::new(key, last_lsn()))
+        }))
+    }
+
+    /// Whether so many cells were made that it is time to look for those nobody uses.
+    pub(crate) fn wants_sweep(&self) -> bool {
+        self.made.load(Ordering::Relaxed) >= self.sweep_at.load(Ordering::Relaxed)
+    }
+
+    /// Takes out every cell that nobody uses, packed up to `line`.
+    pub(crate) fn sweep(&self, line: Lsn) {
+        for shard in 0..self.shards.len() {
+            self.remove_unused(&self.shard_cells(shard), line);
+        }
+        self.made.store(0, Ordering::Relaxed);
+        self.sweep_at.store(self.len().max(SWEEP_CELLS_MIN), Ordering::Relaxed);
     }
 
     /// The cells of one shard, for walking the table without holding its locks.

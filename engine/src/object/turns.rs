@@ -38,8 +38,10 @@ impl<'a> Turn<'a> {
         namespace: &'a Arc<NamespaceInner>,
         cell: &'a Arc<Cell>,
     ) -> Result<Turn<'a>> {
-        let inside = Inside::enter(engine.output.tag)?;
+        Inside::refuse(engine.output.tag)?;
+        // Before the turn is entered, because making room takes turns itself.
         engine.admit()?;
+        let inside = Inside::enter(engine.output.tag)?;
         let mut turn = Turn::take_within(engine, namespace, cell)?;
         turn._inside = Some(inside);
         Ok(turn)

@@ -176,8 +176,9 @@ fn take_turns<'a>(
     if objects.iter().any(|object| !Arc::ptr_eq(&object.engine, engine)) {
         return Err(Error::OtherEngine);
     }
-    let inside = Inside::enter(engine.output.tag)?;
+    Inside::refuse(engine.output.tag)?;
     engine.admit()?;
+    let inside = Inside::enter(engine.output.tag)?;
     let mut turns = Vec::with_capacity(objects.len());
     for at in order {
         let object = objects[at];
@@ -201,6 +202,7 @@ struct Write<'a> {
 /// opens.
 fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<'_>]) -> Result<Lsn> {
     engine.check_writable()?;
+    writes.iter().try_for_each(|write| write.held.namespace.check())?;
     reserve_quotas(writes)?;
     record.clear();
     for write in writes.iter_mut() {
@@ -323,7 +325,8 @@ impl Write<'_> {
 }
 
 fn hold<T, E>(engine: &EngineInner, lsn: Lsn, outcome: Result<T, E>) -> Gated<T, E> {
-    if engine.log.durable() >= lsn {
+    // What is packed is durable, also where the log that is left ends before it.
+    if engine.log.durable() >= lsn || engine.line() >= lsn {
         return Gated::open(outcome);
     }
     Gated::hold(&engine.output, lsn, outcome)

@@ -93,6 +93,11 @@ impl<'r> Range<'r> {
         self
     }
 
+    /// What all entries count for, in bytes.
+    pub(crate) fn total_bytes(self) -> Result<i64> {
+        self.map(|entry| entry.map(|(key, value)| (key.len() + value.len()) as i64)).sum()
+    }
+
     fn step(&mut self) -> Result<Step> {
         if self.below.is_none() {
             self.below = Some(self.open_below()?);
@@ -137,7 +142,13 @@ impl<'r> Range<'r> {
     fn leaf_before(&self, base: &Base, fence: &[u8]) -> Result<Option<Arc<Leaf>>> {
         let located = self.layers.snapshot().leaf_before(&self.layers.key, base.era, fence, base.fold)?;
         Ok(match located {
-            Some(located) => Some(located.pack.leaf(&located.key, &located.place)?),
+            Some(located) => {
+                let leaf = located.pack.leaf(&located.key, &located.place)?;
+                if leaf.first_fence() >= fence {
+                    return Err(located.damaged("its leaves do not descend".into()));
+                }
+                Some(leaf)
+            }
             None => None,
         })
     }

@@ -5,7 +5,7 @@ use std::cell::{OnceCell, Ref};
 use lineal_snapshot::{Leaf, LeafValue};
 use lineal_wal::ObjectKey;
 
-use super::ops::Patches;
+use super::{ops::Patches, tx::entry_bytes};
 use crate::{
     Result, Value,
     catalog::{Located, Snapshot},
@@ -60,6 +60,21 @@ impl Layers<'_> {
         }
     }
 
+    /// What the entry at an internal key counts for in bytes, if it is there. Reads a leaf where only a leaf knows:
+    /// quotas and sizes are exact.
+    #[inline]
+    pub(crate) fn entry_bytes(&self, key: &[u8]) -> Result<Option<i64>> {
+        for overlay in self.overlays() {
+            match overlay.get(key) {
+                Found::Value(value) => return Ok(Some(entry_bytes(key, value.len()))),
+                Found::Deleted => return Ok(None),
+                Found::Patch(_) => break,
+                Found::Below => {}
+            }
+        }
+        Ok(self.get(key)?.map(|value| entry_bytes(key, value.len())))
+    }
+
     /// The overlays, newest first.
     pub(crate) fn overlays(&self) -> impl Iterator<Item = &Overlay> {
         self.writes.as_deref().into_iter().chain([&self.resident.overlay])
@@ -110,6 +125,9 @@ impl Layers<'_> {
             .leaf(&self.key, base.era, key, base.fold)?
             .ok_or_else(|| self.missing("the leaf for a key of it"))?;
         let leaf = located.pack.leaf(&located.key, &located.place)?;
+        if !leaf.covers(key) {
+            return Err(self.missing("the leaf for a key of it"));
+        }
         Ok((located, leaf))
     }
 
@@ -120,32 +138,6 @@ impl Layers<'_> {
             object: Some(self.key.id.to_string()),
             reason: format!("{what} is in no pack"),
         }
-    }
-
-    /// Bytes of the entries in the range that memory knows of.
-    pub(crate) fn known_bytes_in(&self, start: &[u8], end: &[u8]) -> i64 {
-        let within = |key: &[u8]| key < end;
-        let size = |key: &[u8], found: Found<'_>| match found {
-            Found::Value(value) => (key.len() + value.len()) as i64,
-            _ => 0,
-        };
-        let writes = self.writes.as_deref();
-        let written: i64 = writes.map_or(0, |writes| {
-            writes
-                .iter_from(start)
-                .take_while(|(key, _)| within(key))
-                .map(|(key, found)| size(key, found))
-                .sum()
-        });
-        let below: i64 = self
-            .resident
-            .overlay
-            .iter_from(start)
-            .take_while(|(key, _)| within(key))
-            .filter(|(key, _)| writes.is_none_or(|writes| writes.get(key) == Found::Below))
-            .map(|(key, found)| size(key, found))
-            .sum();
-        written + below
     }
 }
 

@@ -208,10 +208,9 @@ impl<'t> Tx<'t> {
         let options = &self.engine.options;
         over("value", options.value_bytes_max, value.len())?;
         over("transaction", options.transaction_bytes_max, self.ops.len() + key.len() + value.len() + 16)?;
-        self.index();
-        internal_key(self.space, key, |key| {
-            let old = self.known_bytes(key);
-            self.delta += (key.len() + value.len()) as i64 - old;
+        internal_key(self.space, key, |key| -> Result<()> {
+            let old = self.layers().entry_bytes(key)?.unwrap_or(0);
+            self.delta += entry_bytes(key, value.len()) - old;
             match self.patch_for(key, value) {
                 Some(patch) => {
                     let patch = Patch::parse(&patch).expect("a patch that was just made is one");
@@ -219,7 +218,8 @@ impl<'t> Tx<'t> {
                 }
                 None => ops::put(&mut self.ops, key, value),
             }
-        });
+            Ok(())
+        })?;
         self.ops_count += 1;
         self.only_deletes = false;
         Ok(())
@@ -232,17 +232,15 @@ impl<'t> Tx<'t> {
     pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
         self.check_key(key.as_ref())?;
         self.check_room(key.as_ref().len())?;
-        self.index();
         internal_key(self.space, key.as_ref(), |key| {
-            let (old, absent) = self.known(key);
-            if absent {
-                return;
+            let old = self.layers().entry_bytes(key)?;
+            if let Some(old) = old {
+                self.delta -= old;
+                ops::delete(&mut self.ops, key);
+                self.ops_count += 1;
             }
-            self.delta -= old;
-            ops::delete(&mut self.ops, key);
-            self.ops_count += 1;
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Removes every key in the bounds.
@@ -251,12 +249,16 @@ impl<'t> Tx<'t> {
     /// As [`Tx::put`].
     pub fn delete_range<K: AsRef<[u8]>>(&mut self, bounds: impl RangeBounds<K>) -> Result<()> {
         let (start, end) = bounds_of(self.space, &bounds);
+        // One more byte: an inclusive end is the first key after it.
+        let limit = self.engine.options.key_bytes_max + 2;
+        over("key", limit, start.len())?;
+        over("key", limit, end.len())?;
         self.check_room(start.len() + end.len())?;
         if end <= start {
             return Ok(());
         }
-        let known = self.layers().known_bytes_in(&start, &end);
-        self.delta -= known;
+        let bytes = Range::new(self.layers(), start.clone(), end.clone()).total_bytes()?;
+        self.delta -= bytes;
         ops::delete_range(&mut self.ops, &start, Some(&end));
         self.ops_count += 1;
         Ok(())
@@ -296,6 +298,11 @@ impl<'t> Tx<'t> {
             return Err(Error::Conflict { expected: seq, actual: self.resident.seq.0 });
         }
         Ok(())
+    }
+
+    /// The log position of the object's newest commit before this one; 0 if it has none.
+    pub fn lsn(&self) -> u64 {
+        self.resident.last_lsn.0
     }
 
     /// The number of commits the object has had before this one.
@@ -368,27 +375,11 @@ impl<'t> Tx<'t> {
             Found::Deleted | Found::Patch(_) | Found::Below => None,
         }
     }
+}
 
-    /// Bytes that the entry at `key` takes, as far as memory knows: an entry that is only in a leaf counts 0
-    /// until leaves are written anew, so that a blind put reads no disk.
-    fn known_bytes(&self, key: &[u8]) -> i64 {
-        self.known(key).0
-    }
-
-    /// As `known_bytes`, and whether the key is certainly absent.
-    fn known(&self, key: &[u8]) -> (i64, bool) {
-        let writes = self.writes.borrow();
-        let found = match writes.get(key) {
-            Found::Below => self.resident.overlay.get(key),
-            found => found,
-        };
-        match found {
-            Found::Value(value) => ((key.len() + value.len()) as i64, false),
-            Found::Deleted => (0, true),
-            Found::Patch(_) => (0, false),
-            Found::Below => (0, self.resident.base.is_none()),
-        }
-    }
+/// What an entry counts for, in bytes: its key and its value, without the space byte, which is the engine's own.
+pub(crate) fn entry_bytes(key: &[u8], value_bytes: usize) -> i64 {
+    (key.len() + value_bytes) as i64 - 1
 }
 
 /// Fails if `size` is over `limit`.

@@ -86,6 +86,11 @@ impl<'v> View<'v> {
         Range::new(self.layers(), start, end)
     }
 
+    /// The log position of the object's newest commit; 0 if it has none.
+    pub fn lsn(&self) -> u64 {
+        self.resident.last_lsn.0
+    }
+
     /// The number of commits the object has had.
     pub fn seq(&self) -> u64 {
         self.resident.seq.0

@@ -653,6 +653,7 @@ impl Chunk {
         (0..self.len()).map(|index| self.entry(index))
     }
 
+    #[cfg(test)]
     pub(super) fn iter_from(&self, key: &[u8]) -> impl DoubleEndedIterator<Item = (&[u8], Found<'_>)> {
         (self.range(key, None)).map(|index| self.entry(index))
     }

@@ -129,6 +129,7 @@ impl Chunks {
     }
 
     /// The entries from `key` on.
+    #[cfg(test)]
     pub(super) fn iter_from(&self, key: &[u8]) -> impl DoubleEndedIterator<Item = (&[u8], Found<'_>)> {
         let (fence, chunk) = self.chunk(key);
         let rest = self.by_fence.range::<[u8], _>((Excluded(fence), Unbounded));
