@@ -45,9 +45,10 @@ pub enum Error {
         /// The seq that the object has.
         actual: u64,
     },
-    /// A blocking call was made inside a turn of the same engine, where it could never end.
+    /// A blocking call was made inside a turn of the same engine, or an object's turn was awaited inside that very
+    /// turn, where it could never end.
     #[error(
-        "a blocking call inside a transaction or an event of the same engine would dead-lock: use transact_many, the Tx you have, or await"
+        "waiting for a turn inside a transaction or an event would dead-lock: use transact_many, the Tx or Cx you have, or await another object"
     )]
     InsideTurn,
     /// A `Cx` was used outside of its event's own polls.

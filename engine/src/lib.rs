@@ -1,4 +1,4 @@
-//! A storage engine for applications made of millions of small stateful objects.
+#![doc = include_str!("../../README.md")]
 //!
 //! # This crate
 //!

@@ -122,7 +122,7 @@ impl Options {
     /// How long a call waits for a turn, or for room in memory, before it fails with
     /// [`Error::Busy`](crate::Error::Busy) (default 30 s).
     pub fn wait_max(mut self, limit: Duration) -> Self {
-        self.wait_max = limit;
+        self.wait_max = limit.min(WAIT_MAX);
         self
     }
 
@@ -199,6 +199,11 @@ impl Options {
         }
     }
 }
+
+/// Longest wait that can be asked for, so that every deadline is a time that the system can name.
+///
+/// Source: chosen; a year is for ever.
+const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 fn wall_clock() -> Micros {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);

@@ -334,37 +334,660 @@ fn a_thread_waits_while_block_concurrency_keeps_the_turn() {
     });
 }
 
-/// An event that is live and awaits, one that is queued, and an async transaction that is queued, when `reset` resets
-/// the object, which it does by its own event while it keeps the turn.
-fn after_a_reset<'o, F: Future + Unpin + 'o>(object: &'o Object, reset: impl FnOnce(&'o Object) -> F) -> F {
-    let go = Arc::new(Notify::new());
-    let live_go = Arc::clone(&go);
-    let mut live = Box::pin(object.event(async move |cx| {
-        cx.transact(|tx| tx.put("key", "of the live one")).unconfirmed()?;
-        live_go.notified().await;
-        cx.transact(|tx| tx.put("key", "after the reset")).unconfirmed()
+/// What resets an object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cause {
+    BlockFails,
+    BlockIsDropped,
+    EventIsDropped,
+    PanicInBlock,
+    PanicInEvent,
+    PanicInTransaction,
+}
+
+/// Resets the object while one event is live and one event and one transaction are queued.
+fn assert_reset(cause: Cause) {
+    let object = object();
+    let (go, stop) = (Notify::new(), Notify::new());
+    let mut live = Box::pin(object.event(async |cx| {
+        cx.transact(|tx| tx.put("live", "1")).unconfirmed()?;
+        go.notified().await;
+        panic!("a live event goes on after a reset");
+        #[expect(unreachable_code, reason = "tells the type")]
+        Ok(())
     }));
     assert!(poll_once(&mut live).is_pending());
-    let mut resets = reset(object);
+    let mut resets = Box::pin(object.event(async |cx| {
+        cx.transact(|tx| tx.put("key", "1")).unconfirmed()?;
+        let outcome: Result<()> = match cause {
+            Cause::BlockFails => {
+                let fails = async {
+                    stop.notified().await;
+                    Err(Error::other("fails"))
+                };
+                cx.block_concurrency(fails).await
+            }
+            Cause::BlockIsDropped => {
+                tokio::select! {
+                    biased;
+                    _ = cx.block_concurrency(std::future::pending::<Result<()>>()) => unreachable!(),
+                    () = stop.notified() => Err(Error::other("fails")),
+                }
+            }
+            Cause::EventIsDropped => cx.block_concurrency(std::future::pending()).await,
+            Cause::PanicInBlock => {
+                let panics = async {
+                    stop.notified().await;
+                    panic!("on purpose");
+                };
+                cx.block_concurrency(panics).await
+            }
+            Cause::PanicInEvent | Cause::PanicInTransaction => {
+                let waits = async {
+                    stop.notified().await;
+                    Ok(())
+                };
+                cx.block_concurrency(waits).await?;
+                if cause == Cause::PanicInEvent {
+                    panic!("on purpose");
+                }
+                cx.transact(|tx| {
+                    tx.put("key", "2")?;
+                    panic!("on purpose");
+                })
+                .unconfirmed()
+            }
+        };
+        // This context is live as well.
+        assert!(is_reset(&cx.transact(|tx| tx.put("key", "3")).unconfirmed()));
+        assert!(is_reset(&cx.read(|view| view.get("key")).unconfirmed()));
+        assert!(is_reset(&cx.block_concurrency(async { Ok(()) }).await));
+        outcome
+    }));
     assert!(poll_once(&mut resets).is_pending());
     let mut queued = Box::pin(object.event(async |_| Ok(())));
-    let mut transaction = Box::pin(object.transact_async(|tx| tx.put("other", "1")));
+    let mut transaction = Box::pin(object.transact_async(increment));
     assert!(poll_once(&mut queued).is_pending() && poll_once(&mut transaction).is_pending());
-    go.notify_one();
-    // The caller lets the reset happen on its own.
-    RESET.with_borrow_mut(|then| {
-        *then = None;
-    });
-    let ended = catch_unwind(AssertUnwindSafe(|| poll_once(&mut resets)));
-    drop(ended);
-    let mut resets = Some(resets);
-    if !matches!(object.is_resident(), true if poll_once(&mut transaction).is_pending()) {
-        // The turn was given back by the end of the event.
-    } else {
-        resets = None;
+    stop.notify_one();
+    if cause != Cause::EventIsDropped {
+        match catch_unwind(AssertUnwindSafe(|| poll_once(&mut resets))) {
+            Ok(Poll::Ready(outcome)) => assert_eq!(outcome.wait().unwrap_err().to_string(), "fails"),
+            Ok(Poll::Pending) => panic!("{cause:?}: it has what it waits for"),
+            Err(_) => assert!(!matches!(cause, Cause::BlockFails | Cause::BlockIsDropped)),
+        }
     }
-    drop(queued);
-    drop(live);
-    drop(transaction);
-    resets.expect("kept")
+    drop(resets);
+    let Poll::Ready(queued) = poll_once(&mut queued) else { panic!("{cause:?}: a queued event is told") };
+    assert!(is_reset(&queued.wait()), "{cause:?}");
+    let Poll::Ready(counted) = poll_once(&mut transaction) else { panic!("{cause:?}: transactions go on") };
+    assert_eq!(counted.wait().unwrap(), 1, "{cause:?}");
+    go.notify_one();
+    let Poll::Ready(live) = poll_once(&mut live) else { panic!("{cause:?}: a live event is told") };
+    assert!(is_reset(&live.wait()), "{cause:?}");
+    // Commits stay, and the object goes on.
+    let count = pollster::block_on(object.event(async |cx| cx.transact(increment).unconfirmed()));
+    assert_eq!(count.wait().unwrap(), 2, "{cause:?}");
+    assert_eq!(get(&object).as_deref(), Some("1"), "{cause:?}");
+    assert_eq!(object.info().unwrap().seq, 4, "{cause:?}");
+}
+
+#[test]
+fn a_failed_block_concurrency_resets_the_object() {
+    assert_reset(Cause::BlockFails);
+}
+
+#[test]
+fn a_dropped_block_concurrency_resets_the_object() {
+    assert_reset(Cause::BlockIsDropped);
+    assert_reset(Cause::EventIsDropped);
+}
+
+#[test]
+fn a_panic_in_an_event_resets_the_object() {
+    assert_reset(Cause::PanicInBlock);
+    assert_reset(Cause::PanicInEvent);
+    assert_reset(Cause::PanicInTransaction);
+}
+
+#[test]
+fn a_panic_in_a_transaction_leaves_nothing_of_it_and_does_not_wedge_the_object() {
+    let (engine, rooms) = open();
+    let (object, other) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+    put(&object, "before").wait().unwrap();
+    let panics: [&dyn Fn(); 6] = [
+        &|| {
+            let _ = object.transact(|tx| -> Result<()> {
+                tx.put("key", "lost")?;
+                panic!("on purpose")
+            });
+        },
+        &|| {
+            let _ = object.read(|_| -> Result<()> { panic!("on purpose") });
+        },
+        &|| {
+            let _ = engine.transact_many([&object, &other], |[left, right]| -> Result<()> {
+                left.put("key", "lost")?;
+                right.put("key", "lost")?;
+                panic!("on purpose")
+            });
+        },
+        &|| {
+            let _ = pollster::block_on(object.transact_async(|tx| -> Result<()> {
+                tx.put("key", "lost")?;
+                panic!("on purpose")
+            }));
+        },
+        &|| {
+            let _ = object.transact(|tx| {
+                tx.savepoint(|tx| -> Result<()> {
+                    tx.put("key", "lost")?;
+                    panic!("on purpose")
+                })
+            });
+        },
+        &|| {
+            let _ = object.try_transact(|tx| -> Result<()> {
+                tx.delete_all()?;
+                panic!("on purpose")
+            });
+        },
+    ];
+    for panics in panics {
+        let mut queued = None;
+        let caught = catch_unwind(AssertUnwindSafe(panics));
+        assert!(caught.is_err());
+        assert_eq!(get(&object).as_deref(), Some("before"));
+        assert_eq!((object.info().unwrap().seq, other.info().is_err()), (1, true));
+        queued.get_or_insert_with(|| Box::pin(object.event(async |_| Ok(()))));
+        assert!(poll_once(&mut queued.unwrap()).is_ready());
+    }
+    put(&object, "after").wait().unwrap();
+    put(&other, "after").wait().unwrap();
+    // The thread is not left inside a turn either.
+    engine.checkpoint().unwrap();
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_panic_of_a_task_leaves_the_object_to_others() {
+    let object = object();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let panicking = object.clone();
+    let task = runtime.spawn(async move {
+        let gated: Gated<()> = panicking
+            .event(async |cx| {
+                cx.transact(increment).unconfirmed()?;
+                yield_now().await;
+                panic!("on purpose")
+            })
+            .await;
+        drop(gated);
+    });
+    assert!(runtime.block_on(task).unwrap_err().is_panic());
+    assert_eq!(object.transact(increment).wait().unwrap(), 2);
+}
+
+/// Takes an event or a transaction to some state, drops it there, and looks for what it left.
+fn assert_no_trace(drop_it: impl FnOnce(&Object)) {
+    let object = object();
+    drop_it(&object);
+    let began = Instant::now();
+    let count = object.transact(increment).wait().unwrap();
+    assert_eq!(object.info().unwrap().seq, count, "what was dropped early has committed something");
+    pollster::block_on(within(object.event(async |_| Ok(())))).wait().unwrap();
+    assert!(began.elapsed() < PATIENCE / 2, "a turn was lost");
+}
+
+/// Keeps the object's turn until it is told, then lets it go.
+fn keep_turn<'o>(object: &'o Object, done: &'o Notify) -> Pin<Box<dyn Future<Output = Gated<()>> + 'o>> {
+    let mut keeps = Box::pin(object.event(async |cx| {
+        cx.block_concurrency(async {
+            done.notified().await;
+            Ok(())
+        })
+        .await
+    }));
+    assert!(poll_once(&mut keeps).is_pending());
+    keeps
+}
+
+#[test]
+fn an_event_that_is_dropped_leaves_no_trace() {
+    assert_no_trace(|object| drop(object.event(async |_| Ok(()))));
+    // Queued, in the middle and at the end.
+    assert_no_trace(|object| {
+        let done = Notify::new();
+        let mut keeps = keep_turn(object, &done);
+        let mut first = Box::pin(object.event(async |_| Ok(1)));
+        let mut second = Box::pin(object.event(async |cx| cx.transact(increment).unconfirmed()));
+        let mut third = Box::pin(object.event(async |_| Ok(3)));
+        assert!(poll_once(&mut first).is_pending() && poll_once(&mut second).is_pending());
+        assert!(poll_once(&mut third).is_pending());
+        drop(second);
+        done.notify_one();
+        assert!(poll_once(&mut keeps).is_ready() && poll_once(&mut first).is_ready());
+        assert!(poll_once(&mut third).is_ready());
+    });
+    // Given the turn, and not asked since.
+    assert_no_trace(|object| {
+        let done = Notify::new();
+        let mut keeps = keep_turn(object, &done);
+        let mut granted = Box::pin(object.event(async |cx| cx.transact(increment).unconfirmed()));
+        assert!(poll_once(&mut granted).is_pending());
+        done.notify_one();
+        assert!(poll_once(&mut keeps).is_ready());
+        drop(granted);
+    });
+    // Awaiting something, without and with a turn that is kept.
+    assert_no_trace(|object| {
+        let mut awaits = Box::pin(object.event(async |_| {
+            std::future::pending::<()>().await;
+            Ok(())
+        }));
+        assert!(poll_once(&mut awaits).is_pending());
+    });
+    assert_no_trace(|object| {
+        let done = Notify::new();
+        drop(keep_turn(object, &done));
+    });
+    // Ready, and its gate not asked.
+    assert_no_trace(|object| {
+        let mut ready = Box::pin(object.event(async |cx| cx.transact(increment).unconfirmed()));
+        assert!(poll_once(&mut ready).is_ready());
+    });
+}
+
+#[test]
+fn an_async_transaction_that_is_dropped_leaves_no_trace() {
+    assert_no_trace(|object| drop(object.transact_async(increment)));
+    assert_no_trace(|object| {
+        let done = Notify::new();
+        let mut keeps = keep_turn(object, &done);
+        let mut queued = Box::pin(object.transact_async(increment));
+        let mut granted = Box::pin(object.transact_async(increment));
+        assert!(poll_once(&mut queued).is_pending() && poll_once(&mut granted).is_pending());
+        drop(queued);
+        done.notify_one();
+        assert!(poll_once(&mut keeps).is_ready());
+        drop(granted);
+    });
+}
+
+#[test]
+fn events_in_select_and_timeout_leave_no_trace() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let object = object();
+        let done = Notify::new();
+        let mut keeps = keep_turn(&object, &done);
+        let late = tokio::time::timeout(LOOK, object.event(async |cx| cx.transact(increment).unconfirmed()));
+        assert!(late.await.is_err());
+        let late = tokio::time::timeout(LOOK, object.transact_async(increment));
+        assert!(late.await.is_err());
+        for _ in 0..100 {
+            tokio::select! {
+                biased;
+                _ = object.event(async |cx| cx.transact(increment).unconfirmed()) => panic!("the turn is kept"),
+                () = yield_now() => {}
+            }
+        }
+        done.notify_one();
+        within(&mut keeps).await.await.unwrap();
+        // Now with the turn free: each is dropped while it awaits.
+        for _ in 0..100 {
+            let awaits = object.event(async |cx| {
+                cx.transact(increment).unconfirmed()?;
+                std::future::pending::<Result<()>>().await
+            });
+            tokio::select! {
+                biased;
+                _ = awaits => panic!("it never ends"),
+                () = yield_now() => {}
+            }
+        }
+        assert_eq!(object.transact(increment).await.unwrap(), 101, "its commits stay");
+    });
+}
+
+#[test]
+fn a_queue_under_cancellation_loses_no_turn() {
+    let object = object();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..200u64)
+        .map(|at| {
+            let (object, acknowledged) = (object.clone(), Arc::clone(&acknowledged));
+            runtime.spawn(async move {
+                let event = object.event(async |cx| {
+                    yield_now().await;
+                    cx.transact(increment).unconfirmed()?;
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                    yield_now().await;
+                    Ok(())
+                });
+                let limit = Duration::from_micros(at * 37 % 3_000);
+                drop(tokio::time::timeout(limit, event).await);
+            })
+        })
+        .collect();
+    runtime.block_on(within(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }));
+    let count = object.transact(increment).wait().unwrap();
+    assert_eq!(count, acknowledged.load(Ordering::SeqCst) + 1);
+    assert_eq!(object.info().unwrap().seq, count);
+}
+
+#[test]
+fn blocking_calls_inside_a_turn_are_refused() {
+    let (engine, rooms) = open();
+    let (object, other) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+    put(&other, "1").wait().unwrap();
+    let calls = || {
+        assert!(is_inside_turn(&object.transact(increment).unconfirmed()));
+        assert!(is_inside_turn(&other.transact(increment).unconfirmed()));
+        assert!(is_inside_turn(&other.try_transact(increment).unconfirmed()));
+        assert!(is_inside_turn(&other.read(|view| view.get("key")).unconfirmed()));
+        assert!(is_inside_turn(&object.delete().unconfirmed()));
+        assert!(is_inside_turn(&other.purge().unconfirmed()));
+        assert!(is_inside_turn(&other.info()));
+        assert!(is_inside_turn(&other.hibernate()));
+        assert!(is_inside_turn(&other.verify()));
+        assert!(is_inside_turn(&engine.transact_many([&object, &other], |_| Ok(())).unconfirmed()));
+        assert!(is_inside_turn(&engine.namespace("new")));
+        assert!(is_inside_turn(&engine.sync()));
+        assert!(is_inside_turn(&engine.checkpoint()));
+        assert!(is_inside_turn(&engine.compact()));
+        assert!(is_inside_turn(&engine.clone().close()));
+        assert!(is_inside_turn(&rooms.set_quotas(rooms.quotas())));
+        assert!(is_inside_turn(&rooms.clone().drop()));
+    };
+    object
+        .transact(|_| {
+            calls();
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    object
+        .read(|_| {
+            calls();
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    engine
+        .transact_many([&object], |_| {
+            calls();
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    pollster::block_on(object.transact_async(|_| {
+        calls();
+        Ok(())
+    }))
+    .wait()
+    .unwrap();
+    let event = object.event(async |cx| {
+        calls();
+        yield_now().await;
+        calls();
+        cx.transact(|_| {
+            calls();
+            Ok(())
+        })
+        .unconfirmed()?;
+        cx.block_concurrency(async {
+            calls();
+            Ok(())
+        })
+        .await?;
+        // And its own object twice at once.
+        cx.transact(|_| {
+            assert!(is_inside_turn(&cx.transact(increment).unconfirmed()));
+            assert!(is_inside_turn(&cx.read(|view| view.get("key")).unconfirmed()));
+            Ok(())
+        })
+        .unconfirmed()
+    });
+    pollster::block_on(within(event)).wait().unwrap();
+    // Nothing of all that has changed anything, and outside all of it works.
+    assert_eq!(get(&other).as_deref(), Some("1"));
+    assert_eq!(object.transact(increment).wait().unwrap(), 1);
+    engine.close().unwrap();
+}
+
+#[test]
+fn waiting_for_a_gate_inside_an_event_is_refused_and_awaiting_it_is_not() {
+    let (_engine, rooms) = open();
+    let (object, other) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+    let event = object.event(async |cx| {
+        let gated = cx.transact(increment);
+        let shut = !gated.is_open();
+        assert_eq!(is_inside_turn(&gated.wait()), shut);
+        assert_eq!(cx.transact(increment).await?, 2);
+        assert_eq!(other.transact_async(increment).await.await?, 1);
+        Ok(())
+    });
+    pollster::block_on(within(event)).wait().unwrap();
+}
+
+#[test]
+fn an_event_of_the_same_object_inside_block_concurrency_is_refused() {
+    on_every_executor(|| {
+        Box::pin(async {
+            let object = object();
+            let event = object.event(async |cx| {
+                cx.block_concurrency(async {
+                    assert!(is_inside_turn(&object.event(async |_| Ok(())).await.unconfirmed()));
+                    assert!(is_inside_turn(&object.transact_async(increment).await.unconfirmed()));
+                    Ok(())
+                })
+                .await
+            });
+            event.await.await.unwrap();
+        })
+    });
+}
+
+/// The outer event is asked only when it has the turn, so the inner one could never be asked when it has it.
+#[test]
+fn an_event_that_awaits_one_of_the_same_object_is_refused() {
+    let (_engine, rooms) = open();
+    let (object, other) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+    let event = object.event(async |_| {
+        assert!(is_inside_turn(&object.event(async |_| Ok(())).await.unconfirmed()));
+        assert!(is_inside_turn(&object.transact_async(increment).await.unconfirmed()));
+        // Also by way of another object.
+        let around = other.event(async |_| object.event(async |_| Ok(())).await.await).await;
+        assert!(is_inside_turn(&around.unconfirmed()));
+        Ok(())
+    });
+    pollster::block_on(within(event)).wait().unwrap();
+    // An event of a task of its own is not inside, and gets its turn while this one awaits it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let task = runtime.spawn(within(async move {
+        let outer = object.event(async |_| {
+            let object = object.clone();
+            let inner = tokio::spawn(async move { object.transact_async(increment).await.await });
+            inner.await.unwrap()
+        });
+        outer.await.await
+    }));
+    assert_eq!(runtime.block_on(task).unwrap().unwrap(), 1);
+}
+
+#[test]
+fn blocking_on_the_object_itself_inside_its_transaction_is_refused() {
+    let (engine, rooms) = open();
+    let (object, other) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+    let blocks = || {
+        assert!(is_inside_turn(&pollster::block_on(object.event(async |_| Ok(()))).unconfirmed()));
+        assert!(is_inside_turn(&pollster::block_on(object.transact_async(increment)).unconfirmed()));
+    };
+    object.transact(|_| Ok(blocks())).wait().unwrap();
+    engine.transact_many([&other, &object], |_| Ok(blocks())).wait().unwrap();
+    pollster::block_on(object.transact_async(|_| Ok(blocks()))).wait().unwrap();
+    assert_eq!(object.transact(increment).wait().unwrap(), 1);
+}
+
+#[test]
+fn an_event_awaits_events_of_other_objects() {
+    on_every_executor(|| {
+        Box::pin(async {
+            let (_engine, rooms) = open();
+            let objects = ["a", "b", "c"].map(|name| rooms.object(name).unwrap());
+            let [a, b, c] = &objects;
+            let sum = a.event(async |cx_a| {
+                let inner = b.event(async |cx_b| {
+                    let count =
+                        cx_b.absorb(c.event(async |cx_c| cx_c.transact(increment).unconfirmed()).await)?;
+                    // The contexts of those around it can be used as well: their turns are held.
+                    cx_a.transact(increment).unconfirmed()?;
+                    Ok(count + cx_b.transact(increment).unconfirmed()?)
+                });
+                let sum = cx_a.absorb(inner.await)?;
+                Ok(sum + cx_a.transact(increment).unconfirmed()?)
+            });
+            assert_eq!(sum.await.await.unwrap(), 4);
+        })
+    });
+}
+
+#[test]
+fn a_wait_for_the_turn_has_a_limit() {
+    let (engine, rooms) = open_with(|options| options.wait_max(WAIT_MAX));
+    let (object, other) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+    let done = Notify::new();
+    let mut keeps = keep_turn(&object, &done);
+    let began = Instant::now();
+    let outcome = object.transact(increment).wait();
+    assert!(matches!(outcome, Err(Error::Busy { waited_ms: 500, .. })), "{outcome:?}");
+    assert!((WAIT_MAX..PATIENCE).contains(&began.elapsed()));
+    let outcome = engine.transact_many([&other, &object], |_| Ok(())).wait();
+    assert!(matches!(outcome, Err(Error::Busy { .. })), "{outcome:?}");
+    // The other object of that transaction was given back.
+    assert_eq!(other.transact(increment).wait().unwrap(), 1);
+    done.notify_one();
+    assert!(poll_once(&mut keeps).is_ready());
+    assert_eq!(object.transact(increment).wait().unwrap(), 1, "who gave up has not run");
+}
+
+#[test]
+fn waiting_may_be_unlimited() {
+    let (_engine, rooms) = open_with(|options| options.wait_max(Duration::MAX));
+    let object = rooms.object("a").unwrap();
+    let done = Notify::new();
+    let mut keeps = keep_turn(&object, &done);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| object.transact(increment).wait());
+        thread::sleep(LOOK);
+        done.notify_one();
+        assert!(poll_once(&mut keeps).is_ready());
+        assert_eq!(waiter.join().unwrap().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_context_is_of_use_in_its_events_polls_only() {
+    let object = object();
+    let leaked: Mutex<Option<Cx>> = Mutex::new(None);
+    let is_refused = || {
+        let cx = leaked.lock().unwrap().clone().unwrap();
+        let outside = |outcome: Result<()>| matches!(outcome, Err(Error::OutsideTurn));
+        outside(cx.transact(|tx| tx.put("key", "outside")).unconfirmed())
+            && outside(cx.read(|_| Ok(())).unconfirmed())
+            && outside(pollster::block_on(cx.block_concurrency(async { Ok(()) })))
+    };
+    let mut event = Box::pin(object.event(async |cx| {
+        *leaked.lock().unwrap() = Some(cx.clone());
+        yield_now().await;
+        cx.block_concurrency(async {
+            yield_now().await;
+            Ok(())
+        })
+        .await?;
+        cx.transact(increment).unconfirmed()
+    }));
+    assert!(poll_once(&mut event).is_pending());
+    assert!(is_refused(), "while the event awaits");
+    assert!(poll_once(&mut event).is_pending());
+    assert!(is_refused(), "while the event awaits and keeps its turn");
+    assert!(poll_once(&mut event).is_ready());
+    assert!(is_refused(), "after the event");
+    assert_eq!(get(&object), None);
+    assert_eq!(object.info().unwrap().seq, 1);
+}
+
+#[test]
+fn futures_of_events_and_transactions_are_send() {
+    /// As generic code does that has to name `Send`.
+    fn spawn_event<F, Fut>(object: &'static Object, f: F) -> tokio::task::JoinHandle<Result<u64>>
+    where
+        F: FnOnce(Cx) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<u64>> + Send + 'static,
+    {
+        tokio::spawn(async move { object.event_fn(f).await.await })
+    }
+    let object: &'static Object = Box::leak(Box::new(object()));
+    drop(assert_send(object.event(async |cx| {
+        yield_now().await;
+        cx.block_concurrency(async {
+            yield_now().await;
+            cx.transact(increment).await
+        })
+        .await
+    })));
+    drop(assert_send(object.transact_async(increment)));
+    drop(assert_send(object.transact(increment)));
+    drop(assert_send(std::future::IntoFuture::into_future(object.transact(increment))));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let count = runtime.block_on(async {
+        spawn_event(object, |cx| async move { cx.transact(increment).await }).await.unwrap()
+    });
+    assert_eq!(count.unwrap(), 3);
+    // And with what is not Send they are still usable on one thread.
+    let local = std::rc::Rc::new(1);
+    let seen = pollster::block_on(object.event(async |_| {
+        yield_now().await;
+        Ok(*local)
+    }));
+    assert_eq!(seen.wait().unwrap(), 1);
+}
+
+#[test]
+fn an_event_of_a_closed_engine_or_a_dropped_namespace_fails() {
+    let (engine, rooms) = open();
+    let object = rooms.object("a").unwrap();
+    put(&object, "1").wait().unwrap();
+    let dropped = engine.namespace("dropped").unwrap();
+    let gone = dropped.object("a").unwrap();
+    dropped.drop().unwrap();
+    let outcome = pollster::block_on(gone.event(async |_| Ok(()))).wait();
+    assert!(matches!(outcome, Err(Error::Dropped { .. })), "{outcome:?}");
+    engine.close().unwrap();
+    let outcome = pollster::block_on(object.event(async |_| Ok(()))).wait();
+    assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
+    let outcome = pollster::block_on(object.transact_async(increment)).wait();
+    assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
+}
+
+#[test]
+fn an_object_without_memory_is_read_for_its_event() {
+    let (engine, rooms) = open();
+    let object = rooms.object("a").unwrap();
+    put(&object, "kept").wait().unwrap();
+    engine.checkpoint().unwrap();
+    object.hibernate().unwrap();
+    assert!(!object.is_resident());
+    let seen = pollster::block_on(object.event(async |cx| {
+        let before = cx.read(|view| view.contains("key")).unconfirmed()?;
+        yield_now().await;
+        Ok(before)
+    }));
+    assert!(seen.wait().unwrap());
 }

@@ -150,7 +150,7 @@ fn per_second(threads: usize, work: impl Fn(u64) + Sync) -> f64 {
             scope.spawn(move || {
                 let mut numbers = Numbers::new(thread as u64 + 1);
                 while started.elapsed() < ROUND {
-                    work(numbers.next() >> 1);
+                    work(numbers.draw() >> 1);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });

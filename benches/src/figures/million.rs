@@ -104,7 +104,7 @@ fn after_kill(path: &Path, count: usize) -> Result<Vec<Figure>> {
             assert!(value.is_some_and(|value| value.len() == 100));
             object.hibernate()?;
         }
-        let _ = numbers.next();
+        let _ = numbers.draw();
     }
     micros.sort_unstable();
     engine.close()?;

@@ -81,7 +81,8 @@ pub fn measure(dir: &Path) -> Result<Vec<Figure>> {
 
 fn btree_floor(count: usize, order: &[(usize, u8)]) -> (f64, f64) {
     use std::collections::BTreeMap;
-    let mut maps: Vec<BTreeMap<Box<[u8]>, Box<[u8]>>> = (0..count)
+    type Bytes = Box<[u8]>;
+    let mut maps: Vec<BTreeMap<Bytes, Bytes>> = (0..count)
         .map(|_| {
             (0..KEYS)
                 .map(|key| (Box::from([b'k', key as u8].as_slice()), Box::from([7u8; 100].as_slice())))

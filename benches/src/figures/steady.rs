@@ -116,7 +116,7 @@ fn drain(
     while gates.len() > keep {
         let (since, gate) = gates.pop_front().expect("the queue is not empty");
         gate.wait()?;
-        if gates.len() % 16 == 0 {
+        if gates.len().is_multiple_of(16) {
             let nanos = since.elapsed().as_nanos() as u64;
             if engine.is_checkpointing() { inside.push(nanos) } else { outside.push(nanos) }
         }

@@ -40,7 +40,7 @@ fn read<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&View<'_>) -> Result<T>) ->
 fn in_turn<T>(engine: &Arc<EngineInner>, f: impl FnOnce(Held<'_>) -> Gated<T>) -> Gated<T> {
     let cell = engine.cell(KEY);
     let run = || {
-        let _inside = Inside::enter(engine.output.tag)?;
+        Inside::refuse(engine.output.tag)?;
         Ok(Turn::take_within(engine, &engine.system, &cell)?.run(f))
     };
     run().unwrap_or_else(|error| Gated::open(Err(error)))

@@ -4,8 +4,8 @@
 //! [`Cx::block_concurrency`]. So at most one event's code runs at a time, and others run only while it awaits.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     task::{Context, Poll, ready},
     thread::{self, ThreadId},
 };
@@ -100,13 +100,7 @@ impl Cx {
     /// events and live contexts get [`Error::Reset`], commits stay.
     pub async fn block_concurrency<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         let mut guard = Block::begin(&self.shared)?;
-        let engine = &self.shared.object.engine;
-        let mut future = pin!(future);
-        let outcome = poll_fn(|cx| {
-            let _keeps = Inside::keep(engine.output.tag, Arc::as_ptr(&self.shared.object.cell).addr());
-            future.as_mut().poll(cx)
-        })
-        .await;
+        let outcome = future.await;
         guard.ended_well = outcome.is_ok();
         outcome
     }
@@ -270,7 +264,8 @@ impl<F, Fut> Event<F, Fut> {
         if let Err(error) = engine.check_open().and_then(|()| namespace.check()) {
             return Poll::Ready(Err(error));
         }
-        if Inside::is_kept(engine.output.tag, Arc::as_ptr(cell).addr()) {
+        if Inside::is_within(engine.output.tag, cell.address()) {
+            cell.turns.cancel(&mut self.waiter);
             return Poll::Ready(Err(Error::InsideTurn));
         }
         if !self.waiter.is_queued() {
@@ -331,7 +326,7 @@ struct EventTurn<'a> {
 
 impl<'a> EventTurn<'a> {
     fn begin(shared: &'a Shared, resident: Box<Resident>) -> EventTurn<'a> {
-        let inside = Inside::enter_nested(shared.object.engine.output.tag);
+        let inside = Inside::enter(shared.object.engine.output.tag, shared.object.cell.address());
         let mut slot = shared.slot.lock();
         // The event's outcome says something of the object, so it waits for what the object's state waits for.
         slot.seen = slot.seen.max(resident.last_lsn);

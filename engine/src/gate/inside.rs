@@ -8,19 +8,18 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EngineTag(pub(crate) usize);
 
-/// One thing that the thread is inside of.
+/// One turn that the thread is inside of: the engine, and the object's cell by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mark {
-    Turn(EngineTag),
-    /// A poll that keeps one object's turn, whatever it waits for; the object's cell by address.
-    Keeps(EngineTag, usize),
+struct Mark {
+    engine: EngineTag,
+    cell: usize,
 }
 
 thread_local! {
     static MARKS: RefCell<Vec<Mark>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Marks the thread as being inside something until it is dropped.
+/// Marks the thread as being inside a turn until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Inside {
     mark: Mark,
@@ -29,41 +28,24 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    /// Enters a turn of the engine, by a call that blocks.
-    ///
-    /// # Errors
-    /// [`Error::InsideTurn`] if the thread is inside one already.
-    pub(crate) fn enter(tag: EngineTag) -> Result<Inside> {
-        Self::refuse(tag)?;
-        Ok(Self::push(Mark::Turn(tag)))
+    /// Enters a turn of the engine on one object. Who blocks for turns asks [`refuse`](Inside::refuse) first; one
+    /// that was awaited may begin inside another object's poll, which gives up its own turn when it has to wait.
+    pub(crate) fn enter(engine: EngineTag, cell: usize) -> Inside {
+        let mark = Mark { engine, cell };
+        MARKS.with_borrow_mut(|marks| marks.push(mark));
+        Inside { mark, _not_send: PhantomData }
     }
 
-    /// Enters a turn of the engine that was awaited: that may happen inside another object's poll, which gives
-    /// up its own turn as soon as it has to wait.
-    pub(crate) fn enter_nested(tag: EngineTag) -> Inside {
-        Self::push(Mark::Turn(tag))
-    }
-
-    /// Marks a poll that keeps an object's turn while it waits.
-    pub(crate) fn keep(tag: EngineTag, cell: usize) -> Inside {
-        Self::push(Mark::Keeps(tag, cell))
-    }
-
-    /// Whether waiting for this object's turn would wait for the very poll that waits.
-    pub(crate) fn is_kept(tag: EngineTag, cell: usize) -> bool {
-        MARKS.with_borrow(|marks| marks.contains(&Mark::Keeps(tag, cell)))
+    /// Whether the thread has this object's turn. Who waits for it inside waits for ever, also asynchronously: what
+    /// is asked only inside a turn that ends only when it is ready.
+    pub(crate) fn is_within(engine: EngineTag, cell: usize) -> bool {
+        MARKS.with_borrow(|marks| marks.contains(&Mark { engine, cell }))
     }
 
     /// Refuses a blocking call inside a turn of the engine.
-    pub(crate) fn refuse(tag: EngineTag) -> Result<()> {
-        MARKS.with_borrow(
-            |marks| if marks.contains(&Mark::Turn(tag)) { Err(Error::InsideTurn) } else { Ok(()) },
-        )
-    }
-
-    fn push(mark: Mark) -> Inside {
-        MARKS.with_borrow_mut(|marks| marks.push(mark));
-        Inside { mark, _not_send: PhantomData }
+    pub(crate) fn refuse(engine: EngineTag) -> Result<()> {
+        let inside = MARKS.with_borrow(|marks| marks.iter().any(|mark| mark.engine == engine));
+        if inside { Err(Error::InsideTurn) } else { Ok(()) }
     }
 }
 
@@ -83,11 +65,12 @@ mod tests {
 
     #[test]
     fn a_second_turn_of_one_engine_is_refused_and_of_another_is_not() {
-        let first = Inside::enter(EngineTag(1)).unwrap();
-        assert!(matches!(Inside::enter(EngineTag(1)), Err(Error::InsideTurn)));
-        assert!(Inside::refuse(EngineTag(1)).is_err());
-        let other = Inside::enter(EngineTag(2)).unwrap();
-        let nested = Inside::enter_nested(EngineTag(1));
+        assert!(Inside::refuse(EngineTag(1)).is_ok());
+        let first = Inside::enter(EngineTag(1), 7);
+        assert!(matches!(Inside::refuse(EngineTag(1)), Err(Error::InsideTurn)));
+        assert!(Inside::refuse(EngineTag(2)).is_ok());
+        let other = Inside::enter(EngineTag(2), 7);
+        let nested = Inside::enter(EngineTag(1), 8);
         drop(first);
         assert!(Inside::refuse(EngineTag(1)).is_err());
         drop(nested);
@@ -97,12 +80,12 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_turn_is_known_by_its_object() {
-        let keeps = Inside::keep(EngineTag(1), 7);
-        assert!(Inside::is_kept(EngineTag(1), 7));
-        assert!(!Inside::is_kept(EngineTag(1), 8));
-        assert!(!Inside::is_kept(EngineTag(2), 7));
-        drop(keeps);
-        assert!(!Inside::is_kept(EngineTag(1), 7));
+    fn a_turn_is_known_by_its_object() {
+        let inside = Inside::enter(EngineTag(1), 7);
+        assert!(Inside::is_within(EngineTag(1), 7));
+        assert!(!Inside::is_within(EngineTag(1), 8));
+        assert!(!Inside::is_within(EngineTag(2), 7));
+        drop(inside);
+        assert!(!Inside::is_within(EngineTag(1), 7));
     }
 }

@@ -39,6 +39,11 @@ impl Cell {
         }
     }
 
+    /// Tells this cell from all others for as long as somebody holds it.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     pub(crate) fn last_lsn(&self) -> Lsn {
         Lsn(self.last_lsn.load(Ordering::Acquire))
     }

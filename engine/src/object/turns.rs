@@ -41,13 +41,10 @@ impl<'a> Turn<'a> {
         Inside::refuse(engine.output.tag)?;
         // Before the turn is entered, because making room takes turns itself.
         engine.admit()?;
-        let inside = Inside::enter(engine.output.tag)?;
-        let mut turn = Turn::take_within(engine, namespace, cell)?;
-        turn._inside = Some(inside);
-        Ok(turn)
+        Turn::take_within(engine, namespace, cell)
     }
 
-    /// As `take`, where the caller has entered the engine already: for a transaction over several objects.
+    /// As `take`, where the caller was admitted already: for a transaction over several objects.
     pub(crate) fn take_within(
         engine: &'a Arc<EngineInner>,
         namespace: &'a Arc<NamespaceInner>,
@@ -67,7 +64,7 @@ impl<'a> Turn<'a> {
             cell,
             resident: awake(engine, cell, resident)?,
             running: false,
-            _inside: None,
+            _inside: Some(Inside::enter(engine.output.tag, cell.address())),
         })
     }
 
@@ -80,7 +77,7 @@ impl<'a> Turn<'a> {
         engine.check_open()?;
         std::future::poll_fn(|cx| engine.poll_admit(cx)).await;
         namespace.check()?;
-        if Inside::is_kept(engine.output.tag, Arc::as_ptr(cell).addr()) {
+        if Inside::is_within(engine.output.tag, cell.address()) {
             return Err(Error::InsideTurn);
         }
         let resident = cell.turns.acquire_async().await.map_err(|error| turn_error(error, engine))?;
@@ -137,7 +134,7 @@ pub(crate) struct Taken<'a> {
 impl<'a> Taken<'a> {
     /// Begins the turn on this thread.
     pub(crate) fn enter(mut self) -> Result<Turn<'a>> {
-        let inside = Inside::enter_nested(self.engine.output.tag);
+        let inside = Inside::enter(self.engine.output.tag, self.cell.address());
         let resident = self.resident.take().expect("a turn is entered once");
         Ok(Turn {
             engine: self.engine,

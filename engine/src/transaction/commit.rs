@@ -120,7 +120,7 @@ pub(crate) fn transact_many<T, E: From<Error>>(
     f: impl FnOnce(&mut [Tx<'_>]) -> Result<T, E>,
 ) -> Gated<T, E> {
     match take_turns(engine, objects) {
-        Ok((_inside, mut turns)) => run_many(engine, &mut turns, f),
+        Ok(mut turns) => run_many(engine, &mut turns, f),
         Err(error) => Gated::open(Err(error.into())),
     }
 }
@@ -136,7 +136,10 @@ fn run_many<T, E: From<Error>>(
     let mut txs: Vec<Tx<'_>> =
         helds.iter().map(|(_, held)| Tx::new(engine, held.cell.key, held.resident, Vec::new())).collect();
     let outcome = f(&mut txs);
-    let drafts: Vec<Draft> = txs.into_iter().map(Tx::finish).collect();
+    let mut drafts: Vec<Draft> = txs.into_iter().map(Tx::finish).collect();
+    // A closure can swap what it was lent, so each draft is taken for what it says it is of.
+    drafts.sort_unstable_by_key(|draft| draft.key);
+    helds.sort_unstable_by_key(|(_, held)| held.cell.key);
     let seen = helds
         .iter()
         .zip(&drafts)
@@ -164,10 +167,7 @@ fn run_many<T, E: From<Error>>(
 
 /// Takes the turns of several objects in the order of their keys, which everybody does, so that no two callers
 /// wait for each other. Each comes with its place in `objects`.
-fn take_turns<'a>(
-    engine: &'a Arc<EngineInner>,
-    objects: &'a [&'a Object],
-) -> Result<(Inside, Vec<(usize, Turn<'a>)>)> {
+fn take_turns<'a>(engine: &'a Arc<EngineInner>, objects: &'a [&'a Object]) -> Result<Vec<(usize, Turn<'a>)>> {
     let mut order: Vec<usize> = (0..objects.len()).collect();
     order.sort_unstable_by_key(|at| objects[*at].cell.key);
     if order.windows(2).any(|pair| objects[pair[0]].cell.key == objects[pair[1]].cell.key) {
@@ -178,13 +178,12 @@ fn take_turns<'a>(
     }
     Inside::refuse(engine.output.tag)?;
     engine.admit()?;
-    let inside = Inside::enter(engine.output.tag)?;
     let mut turns = Vec::with_capacity(objects.len());
     for at in order {
         let object = objects[at];
         turns.push((at, Turn::take_within(engine, &object.namespace, &object.cell)?));
     }
-    Ok((inside, turns))
+    Ok(turns)
 }
 
 /// What one object's part of a commit is made of.

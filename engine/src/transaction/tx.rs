@@ -60,6 +60,7 @@ pub struct Tx<'t> {
 
 /// What a finished transaction wants to commit.
 pub(crate) struct Draft {
+    pub(crate) key: lineal_wal::ObjectKey,
     pub(crate) ops: Vec<u8>,
     pub(crate) delta: i64,
     pub(crate) only_deletes: bool,
@@ -71,6 +72,7 @@ pub(crate) struct Draft {
 }
 
 struct Mark {
+    cause: String,
     ops: usize,
     ops_count: u64,
     delta: i64,
@@ -120,6 +122,7 @@ impl<'t> Tx<'t> {
             self.index();
         }
         Draft {
+            key: self.key,
             writes: indexed.then(|| self.writes.into_inner()),
             ops: self.ops,
             delta: self.delta,
@@ -328,6 +331,7 @@ impl<'t> Tx<'t> {
     /// What `f` returns.
     pub fn savepoint<T, E>(&mut self, f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>) -> Result<T, E> {
         let mark = Mark {
+            cause: self.cause.clone(),
             ops: self.ops.len(),
             ops_count: self.ops_count,
             delta: self.delta,
@@ -342,6 +346,7 @@ impl<'t> Tx<'t> {
 
     fn roll_back(&mut self, mark: Mark) {
         self.ops.truncate(mark.ops);
+        self.cause = mark.cause;
         self.ops_count = mark.ops_count;
         self.delta = mark.delta;
         self.only_deletes = mark.only_deletes;

@@ -1,0 +1,347 @@
+//! Failing operations of the disk: errors are typed, nothing that was acknowledged is lost, a log that failed
+//! acknowledges nothing more, and everything else goes on when the fault is over.
+
+use lineal::{Error, Result};
+use lineal_tests::{
+    chooser::chooser,
+    damage::{filler, put},
+    model::{self, State, Step, Write},
+    world::{self, World},
+};
+use lineal_wal::sim::{Fault, OpKind, SimDisk};
+
+/// Every feature that writes, in few steps.
+fn workload() -> Vec<Step> {
+    vec![
+        Step::Commit(0, vec![put("a", "1")]),
+        Step::Many([0, 1], vec![put("b", "2"), put("c", "3")]),
+        Step::Checkpoint,
+        Step::Commit(1, vec![Write::Delete("b".into()), put("d", "4")]),
+        Step::Commit(2, (0..8).map(|at| filler(&format!("key {at}"), 9_000)).collect()),
+        Step::Checkpoint,
+        Step::Hibernate(2),
+        Step::Commit(2, vec![Write::DeleteRange("key 2".into(), "key 4".into()), put("key 9", "5")]),
+        Step::Delete(0),
+        Step::Checkpoint,
+        Step::Commit(0, vec![put("again", "6")]),
+        Step::Purge(1),
+        Step::Commit(3, vec![filler("large", 40_000)]),
+        Step::Checkpoint,
+        Step::Compact,
+        Step::Commit(1, vec![put("after", "7")]),
+        Step::Reopen,
+        Step::Commit(3, vec![put("last", "8")]),
+    ]
+}
+
+/// What was found out by running the workload on a failing disk.
+struct Run {
+    /// What was acknowledged.
+    acknowledged: State,
+    /// What may be there besides: the step whose outcome is unknown.
+    unknown: Option<State>,
+    /// The world, unless its engine did not open.
+    world: Option<World>,
+    /// Steps that failed, and how.
+    errors: Vec<(usize, Error)>,
+}
+
+impl Run {
+    fn poisoned(&self) -> bool {
+        self.errors.iter().any(|(_, error)| matches!(error, Error::Poisoned { .. }))
+    }
+}
+
+/// Syncs of the log's segments so far.
+fn log_syncs(disk: &SimDisk) -> u64 {
+    disk.files().iter().filter(|path| path.ends_with(".log")).map(|path| disk.syncs(path)).sum()
+}
+
+/// Runs the workload; goes on after errors.
+fn run(disk: &SimDisk, steps: &[Step], context: &str) -> Run {
+    let mut run = Run { acknowledged: State::new(), unknown: None, world: None, errors: Vec::new() };
+    let mut world = match World::open(disk, 1) {
+        Ok(world) => world,
+        Err(error) => {
+            run.errors.push((usize::MAX, error));
+            return run;
+        }
+    };
+    let mut syncs_when_poisoned = None;
+    for (at, step) in steps.iter().enumerate() {
+        let mut after = run.acknowledged.clone();
+        model::apply(&mut after, step);
+        let changes = after != run.acknowledged;
+        match world.step(step) {
+            Ok(()) => {
+                assert!(
+                    !(changes && run.poisoned()),
+                    "{context}: step {at} {step:?} was acknowledged after the log failed"
+                );
+                run.acknowledged = after;
+            }
+            Err(error) => {
+                if matches!(error, Error::Poisoned { .. }) && changes && !run.poisoned() {
+                    run.unknown = Some(after);
+                }
+                if run.poisoned() && changes {
+                    // A step that has to read first may meet the disk's error before the log's.
+                    let told = matches!(error, Error::Poisoned { .. } | Error::Io { op: "read", .. });
+                    assert!(told, "{context}: step {at} after poison: {error:?}");
+                }
+                run.errors.push((at, error));
+                if *step == Step::Reopen {
+                    // The engine that did not close is gone; what is next opens the directory again.
+                    return run;
+                }
+            }
+        }
+        if run.poisoned() && syncs_when_poisoned.is_none() {
+            assert!(world.engine().stats().poisoned, "{context}");
+            syncs_when_poisoned = Some(log_syncs(disk));
+        }
+    }
+    if let Some(before) = syncs_when_poisoned {
+        let probe = world.step(&Step::Commit(30, vec![put("probe", "no")]));
+        assert!(matches!(probe, Err(Error::Poisoned { .. })), "{context}: {probe:?}");
+        assert!(world.engine().checkpoint().is_err(), "{context}: a checkpoint of a failed log");
+        assert_eq!(log_syncs(disk), before, "{context}: nothing is synced again after it failed");
+    }
+    run.world = Some(world);
+    run
+}
+
+/// Opens what is on the disk: what was acknowledged is there, with at most the step whose outcome was unknown.
+fn check(disk: &SimDisk, run: &Run, context: &str) {
+    let mut world = World::open(disk, 7).unwrap_or_else(|error| panic!("{context}: opening: {error}"));
+    let found = world.dump().unwrap_or_else(|error| panic!("{context}: reading: {error}"));
+    let fits = found == model::visible(&run.acknowledged)
+        || run.unknown.as_ref().is_some_and(|unknown| found == model::visible(unknown));
+    assert!(fits, "{context}: {:?} then {found:?}", run.errors);
+    world.engine().verify(&mut |_| ()).unwrap_or_else(|error| panic!("{context}: verifying: {error}"));
+    world
+        .step(&Step::Commit(9, vec![put("new", "life")]))
+        .unwrap_or_else(|error| panic!("{context}: writing: {error}"));
+    world.step(&Step::Reopen).unwrap_or_else(|error| panic!("{context}: reopening: {error}"));
+    let mut after = world.dump().unwrap_or_else(|error| panic!("{context}: reading again: {error}"));
+    assert!(after.remove(&model::name(9)).is_some(), "{context}: the new commit is there");
+    assert_eq!(after, found, "{context}: what was unknown is settled");
+}
+
+fn ops(steps: &[Step]) -> u64 {
+    let disk = SimDisk::new();
+    let run = run(&disk, steps, "a sound disk");
+    assert!(run.errors.is_empty(), "{:?}", run.errors);
+    disk.ops()
+}
+
+#[test]
+fn a_failed_sync_of_the_log_poisons_it_wherever_it_fails() {
+    let steps = workload();
+    let (mut poisoned, mut failed_opens) = (0, 0);
+    for op in 0..ops(&steps) {
+        for sticky in [false, true] {
+            let context = format!("sync of the log fails at operation {op}, sticky {sticky}");
+            let disk = SimDisk::new();
+            let fault = Fault {
+                at_op: Some(op),
+                kind: Some(OpKind::Sync),
+                path: Some("log/0".into()),
+                sticky,
+                error: std::io::ErrorKind::Other,
+            };
+            disk.fail(fault);
+            let run = run(&disk, &steps, &context);
+            poisoned += u64::from(run.poisoned());
+            failed_opens += u64::from(run.world.is_none());
+            let only_poison = run
+                .errors
+                .iter()
+                .all(|(_, error)| matches!(error, Error::Poisoned { .. } | Error::Io { .. } | Error::Closed));
+            assert!(only_poison, "{context}: {:?}", run.errors);
+            disk.heal();
+            check(&disk.kill(), &run, &format!("{context}, killed"));
+            check(&disk.crash(&mut chooser(op % 5)), &run, &format!("{context}, crashed"));
+        }
+    }
+    println!("poisoned {poisoned}, not open at the end {failed_opens}");
+    assert!(poisoned >= 20, "the log was poisoned only {poisoned} times");
+}
+
+#[test]
+fn any_operation_that_fails_once_loses_nothing_and_the_engine_goes_on() {
+    let steps = workload();
+    let (mut poisoned, mut went_on, mut unnoticed) = (0, 0, 0);
+    for op in 0..ops(&steps) {
+        let context = format!("operation {op} fails once");
+        let disk = SimDisk::new();
+        disk.fail(Fault::at(op));
+        let run = run(&disk, &steps, &context);
+        for (at, error) in &run.errors {
+            let typed = matches!(
+                error,
+                Error::Poisoned { .. } | Error::Io { .. } | Error::InvalidDirectory { .. } | Error::Closed
+            );
+            assert!(typed, "{context}: step {at}: {error:?}");
+        }
+        if run.poisoned() {
+            poisoned += 1;
+        } else if run.errors.is_empty() {
+            unnoticed += 1;
+        } else {
+            // A fault that is over is over: at most the one step that met it failed.
+            assert_eq!(run.errors.len(), 1, "{context}: {:?}", run.errors);
+            went_on += 1;
+        }
+        if let (Some(world), false) = (&run.world, run.poisoned()) {
+            assert_eq!(
+                world.dump().unwrap(),
+                model::visible(&run.acknowledged),
+                "{context}: the open engine"
+            );
+        }
+        disk.heal();
+        check(&disk.kill(), &run, &format!("{context}, killed"));
+        check(&disk.crash(&mut chooser(op % 5)), &run, &format!("{context}, crashed"));
+    }
+    println!("poisoned {poisoned}, went on {went_on}, no step failed {unnoticed}");
+    assert!(poisoned > 0 && went_on > 0);
+}
+
+#[test]
+fn a_disk_that_fails_from_some_operation_on_loses_nothing() {
+    let steps = workload();
+    for op in (0..ops(&steps)).step_by(2) {
+        let context = format!("all fails from operation {op} on");
+        let disk = SimDisk::new();
+        disk.fail(Fault::at(op).sticky());
+        let run = run(&disk, &steps, &context);
+        disk.heal();
+        check(&disk.kill(), &run, &format!("{context}, killed"));
+        check(&disk.crash(&mut chooser(op % 5)), &run, &format!("{context}, crashed"));
+    }
+}
+
+/// Does a step and, if it was done, does it to the model.
+fn step(world: &mut World, state: &mut State, step: Step) -> Result<()> {
+    world.step(&step)?;
+    model::apply(state, &step);
+    Ok(())
+}
+
+/// Checkpoints, merges and the catalog fail for as long as the fault lasts, and commits do not.
+#[test]
+fn while_packs_or_the_catalog_fail_commits_go_on_and_the_checkpoint_catches_up() {
+    for (kind, path) in [
+        (OpKind::Open, "packs/"),
+        (OpKind::Write, "packs/"),
+        (OpKind::Sync, "packs/"),
+        (OpKind::SyncDir, "packs"),
+        (OpKind::Write, "catalog"),
+        (OpKind::Sync, "catalog"),
+        (OpKind::SetLen, "catalog"),
+        (OpKind::Remove, "packs/"),
+    ] {
+        let context = format!("{kind:?} on {path}");
+        let disk = SimDisk::new();
+        let mut world = World::open(&disk, 1).unwrap();
+        let mut state = State::new();
+        for round in 0..3 {
+            step(&mut world, &mut state, Step::Commit(round, vec![filler("before", 300)])).unwrap();
+            step(&mut world, &mut state, Step::Checkpoint).unwrap();
+        }
+        disk.fail(Fault::on(kind).path(path).sticky());
+        let mut failures = 0;
+        for round in 0..6 {
+            step(&mut world, &mut state, Step::Commit(round, vec![filler("during", 400 + round)]))
+                .unwrap_or_else(|error| panic!("{context}: a commit: {error}"));
+            for work in [Step::Checkpoint, Step::Compact] {
+                if let Err(error) = step(&mut world, &mut state, work) {
+                    assert!(matches!(error, Error::Io { .. }), "{context}: {error:?}");
+                    failures += 1;
+                }
+            }
+        }
+        println!("{context}: {failures} failures");
+        disk.heal();
+        step(&mut world, &mut state, Step::Commit(9, vec![put("after", "it")])).unwrap();
+        step(&mut world, &mut state, Step::Checkpoint).unwrap_or_else(|error| panic!("{context}: {error}"));
+        step(&mut world, &mut state, Step::Compact).unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert_eq!(world.dump().unwrap(), model::visible(&state), "{context}");
+        world.engine().verify(&mut |_| ()).unwrap_or_else(|error| panic!("{context}: {error}"));
+        let stats = world.engine().stats();
+        assert_eq!(stats.checkpoint_lsn, stats.durable_lsn, "{context}: the checkpoint caught up");
+        let killed = World::open(&disk.kill(), 2).unwrap();
+        assert_eq!(killed.dump().unwrap(), model::visible(&state), "{context}: killed");
+        step(&mut world, &mut state, Step::Reopen).unwrap();
+        assert_eq!(world.dump().unwrap(), model::visible(&state), "{context}: reopened");
+    }
+}
+
+#[test]
+fn a_failed_sync_fails_every_gate_that_is_shut_with_the_same_error_and_none_that_is_open() {
+    let disk = SimDisk::new();
+    let engine = world::options(&disk, 3).open("simulated").unwrap();
+    let namespace = engine.namespace("gates").unwrap();
+    let object = |at: usize| namespace.object(&model::name(at)).unwrap();
+    object(0).transact(|tx| tx.put("k", "durable")).wait().unwrap();
+    let opened = object(0).transact(|tx| tx.put("k", "durable too"));
+    engine.sync().unwrap();
+    let shut: Vec<_> = (0..50).map(|at| object(at).transact(move |tx| tx.put("k", [at as u8]))).collect();
+    let read = object(7).read(|view| view.get("k"));
+    let refused = object(8).transact(|tx| {
+        tx.get("k")?;
+        Err::<(), _>(Error::other("told by an undurable value"))
+    });
+    disk.fail(Fault::on(OpKind::Sync).path("log/0"));
+    let mut texts: Vec<String> = Vec::new();
+    for gate in shut {
+        assert!(!gate.is_open());
+        match gate.wait() {
+            Err(error @ Error::Poisoned { .. }) => texts.push(error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(read.wait(), Err(Error::Poisoned { .. })));
+    assert!(
+        matches!(refused.wait(), Err(Error::Poisoned { .. })),
+        "an Err that shows an undurable value stays inside"
+    );
+    opened.wait().unwrap();
+    texts.dedup();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    for later in 0..3 {
+        let gate = object(later).transact(|tx| tx.put("later", "no"));
+        assert!(matches!(gate.wait(), Err(Error::Poisoned { .. })));
+        assert!(matches!(engine.sync(), Err(Error::Poisoned { .. })));
+    }
+    assert!(engine.close().is_err(), "a close that packs nothing says so");
+    let engine = world::options(&disk.kill(), 4).open("simulated").unwrap();
+    let found = engine.namespace("gates").unwrap().object(&model::name(0)).unwrap();
+    let value = found.read(|view| view.get("k")).wait().unwrap().unwrap();
+    assert!(value[..] == b"durable too"[..] || value[..] == [0], "{value:?}");
+    found.transact(|tx| tx.put("k", "new life")).wait().unwrap();
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_read_error_fails_the_call_that_met_it_and_is_over_when_the_disk_is_well() {
+    let disk = SimDisk::new();
+    let mut world = World::open(&disk, 1).unwrap();
+    for at in 0..8 {
+        world.step(&Step::Commit(at, vec![filler("k", 20_000 + at)])).unwrap();
+    }
+    world.step(&Step::Checkpoint).unwrap();
+    let whole = world.dump().unwrap();
+    world.step(&Step::Reopen).unwrap();
+    let namespace = world.engine().existing_namespace(world::NAMESPACE).unwrap();
+    let read = |at: usize| namespace.object(&model::name(at))?.read(|view| view.get("k")).wait();
+    for at in 0..8 {
+        disk.fail(Fault::on(OpKind::Read).path("packs/"));
+        assert!(matches!(read(at), Err(Error::Io { .. })), "object {at}");
+        read((at + 1) % 8).unwrap();
+        assert!(read(at).unwrap().is_some(), "object {at} is not stuck");
+        namespace.object(&model::name((at + 1) % 8)).unwrap().hibernate().unwrap();
+    }
+    assert_eq!(world.dump().unwrap(), whole);
+}

@@ -1,0 +1,214 @@
+//! A full disk: writes are refused whole and typed, reads and deletes go on, and writes resume when there is room.
+
+use std::time::{Duration, Instant};
+
+use lineal::{Error, Options};
+use lineal_tests::{
+    damage::filler,
+    model::{self, State, Step},
+    world::{self, World},
+};
+use lineal_wal::sim::SimDisk;
+
+/// Sizes of disks that are tried, beyond what a new engine takes.
+const CAPACITIES: u64 = 150;
+const STEP_BYTES: u64 = 4_321;
+
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. })
+}
+
+/// What one fill showed.
+#[derive(Default, Debug)]
+struct Seen {
+    opens_refused: usize,
+    commits_refused: usize,
+    checkpoints_refused: usize,
+    checkpoints: usize,
+    deletes: usize,
+    deletes_refused: usize,
+}
+
+fn used(disk: &SimDisk) -> u64 {
+    disk.image().values().map(|bytes| bytes.len() as u64).sum()
+}
+
+fn fill(room: u64, seen: &mut Seen) {
+    let context = format!("room {room}");
+    let disk = SimDisk::new();
+    let mut state = State::new();
+    let mut world = World::open(&disk, 1).unwrap();
+    disk.set_capacity(Some(used(&disk) + room));
+    let mut step = |world: &mut World, step: Step| {
+        world.step(&step)?;
+        model::apply(&mut state, &step);
+        Ok::<State, Error>(model::visible(&state))
+    };
+    let mut now = State::new();
+    for at in 0..200 {
+        match step(&mut world, Step::Commit(at % 20, vec![filler(&format!("key {at}"), 2_500 + at)])) {
+            Ok(state) => now = state,
+            Err(error) => {
+                assert!(is_full(&error), "{context}: {error:?}");
+                seen.commits_refused += 1;
+                break;
+            }
+        }
+        if at % 25 == 24 {
+            match step(&mut world, Step::Checkpoint) {
+                Ok(_) => seen.checkpoints += 1,
+                Err(error) => {
+                    assert!(is_full(&error), "{context}: {error:?}");
+                    seen.checkpoints_refused += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(world.dump().unwrap(), now, "{context}: reads go on, and what was refused left nothing");
+    for erase in [Step::Delete(0), Step::Purge(1)] {
+        match step(&mut world, erase) {
+            Ok(state) => {
+                now = state;
+                seen.deletes += 1;
+            }
+            Err(error) => {
+                assert!(is_full(&error), "{context}: {error:?}");
+                // Without a reserve it depends on what is left of the segment.
+                seen.deletes_refused += 1;
+            }
+        }
+    }
+    match step(&mut world, Step::Checkpoint) {
+        Ok(_) => seen.checkpoints += 1,
+        Err(error) => {
+            assert!(is_full(&error), "{context}: {error:?}");
+            seen.checkpoints_refused += 1;
+        }
+    }
+    assert_eq!(world.dump().unwrap(), now, "{context}: after the deletes");
+    // A process that was killed while the disk was full loses nothing, and can be read before there is room.
+    let killed = disk.kill();
+    let engine = world::options(&killed, 5).open_read_only("simulated").unwrap();
+    assert_eq!(world::dump(&engine).unwrap(), now, "{context}: killed, read-only");
+    drop(engine);
+    match World::open(&killed, 5) {
+        Ok(world) => assert_eq!(world.dump().unwrap(), now, "{context}: killed"),
+        Err(error) => {
+            assert!(is_full(&error), "{context}: {error:?}");
+            seen.opens_refused += 1;
+            killed.set_capacity(None);
+            let world = World::open(&killed, 5).unwrap();
+            assert_eq!(world.dump().unwrap(), now, "{context}: killed, with room");
+        }
+    }
+    disk.set_capacity(None);
+    now = step(&mut world, Step::Commit(3, vec![filler("resumed", 3_000)]))
+        .unwrap_or_else(|error| panic!("{context}: with room: {error}"));
+    step(&mut world, Step::Checkpoint).unwrap_or_else(|error| panic!("{context}: with room: {error}"));
+    assert_eq!(world.dump().unwrap(), now, "{context}: with room");
+    world.engine().verify(&mut |_| ()).unwrap();
+    step(&mut world, Step::Reopen).unwrap();
+    assert_eq!(world.dump().unwrap(), now, "{context}: reopened");
+}
+
+#[test]
+fn a_disk_of_any_size_runs_full_without_loss_and_goes_on_with_room() {
+    let mut seen = Seen::default();
+    for at in 0..CAPACITIES {
+        fill(at * STEP_BYTES, &mut seen);
+    }
+    println!("{seen:?}");
+    assert!(seen.commits_refused >= 100 && seen.checkpoints_refused > 0 && seen.checkpoints > 0, "{seen:?}");
+}
+
+#[test]
+fn a_new_engine_on_a_disk_that_is_too_small_says_so_and_opens_with_room() {
+    let mut refused = 0;
+    for capacity in (0..1_200_000).step_by(10_007) {
+        let disk = SimDisk::new();
+        disk.set_capacity(Some(capacity));
+        if let Err(error) = World::open(&disk, 1) {
+            assert!(is_full(&error), "capacity {capacity}: {error:?}");
+            refused += 1;
+        }
+        disk.set_capacity(None);
+        let mut world = World::open(&disk, 1).unwrap_or_else(|error| panic!("capacity {capacity}: {error}"));
+        world.step(&Step::Commit(0, vec![filler("k", 100)])).unwrap();
+    }
+    assert!(refused > 5);
+}
+
+fn with_reserve(disk: &SimDisk) -> Options {
+    world::options(disk, 9).reserve_bytes(256 << 10)
+}
+
+#[test]
+fn the_reserve_lets_deletes_and_purges_through_on_a_full_disk() {
+    for room in (0..20).map(|at| at * 33_333) {
+        let disk = SimDisk::new();
+        let engine = with_reserve(&disk).open("simulated").unwrap();
+        let capacity = used(&disk) + room;
+        disk.set_capacity(Some(capacity));
+        let namespace = engine.namespace(world::NAMESPACE).unwrap();
+        let object = |at: usize| namespace.object(&model::name(at)).unwrap();
+        let mut written = 0;
+        let refused = loop {
+            match object(written).transact(|tx| tx.put("k", vec![7; 3_000])).wait() {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(is_full(&refused), "{refused:?}");
+        assert!(written > 10, "capacity {capacity}: {written}");
+        for at in 0..written {
+            let erased = if at % 2 == 0 { object(at).delete() } else { object(at).purge() };
+            erased
+                .wait()
+                .unwrap_or_else(|error| panic!("capacity {capacity}: object {at} of {written}: {error}"));
+        }
+        let usage = namespace.usage();
+        assert_eq!((usage.objects, usage.bytes), (0, 0), "capacity {capacity}");
+        drop((namespace, engine));
+        let killed = disk.kill();
+        let state = World::open(&killed, 3)
+            .or_else(|error| {
+                assert!(is_full(&error), "{error:?}");
+                killed.set_capacity(None);
+                World::open(&killed, 3)
+            })
+            .unwrap()
+            .dump()
+            .unwrap();
+        assert!(state.is_empty(), "capacity {capacity}: {:?}", state.keys());
+    }
+}
+
+#[test]
+fn an_engine_with_threads_resumes_by_itself_within_seconds() {
+    let disk = SimDisk::new();
+    let engine = with_reserve(&disk).background(true).open("simulated").unwrap();
+    disk.set_capacity(Some(used(&disk) + (512 << 10)));
+    let object = engine.namespace("n").unwrap().object("o").unwrap();
+    let mut acknowledged = 0_u64;
+    let write =
+        |number: u64| object.transact(|tx| tx.put(number.to_be_bytes(), vec![number as u8; 4_000])).wait();
+    let refused = loop {
+        match write(acknowledged) {
+            Ok(()) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(is_full(&refused), "{refused:?}");
+    let count =
+        || object.read(|view| view.prefix("").map(|entry| entry.map(|_| 1_u64)).sum::<Result<u64, _>>());
+    assert_eq!(count().wait().unwrap(), acknowledged);
+    disk.set_capacity(None);
+    let started = Instant::now();
+    while let Err(error) = write(acknowledged) {
+        assert!(is_full(&error), "{error:?}");
+        assert!(started.elapsed() < Duration::from_secs(10), "writes did not resume");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(count().wait().unwrap(), acknowledged + 1);
+    engine.close().unwrap();
+}
