@@ -19,7 +19,7 @@ mod sync;
 mod transaction;
 mod value;
 
-pub use lineal_wal::{EngineId, Micros, NamespaceId, ObjectId, ObjectKey};
+pub use lineal_wal::{EngineId, Lsn, Micros, NamespaceId, ObjectId, ObjectKey};
 
 pub use self::{
     checkpoint::Checkpointed,

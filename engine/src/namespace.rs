@@ -86,8 +86,8 @@ impl Namespace {
         }
     }
 
-    /// A new object without a name. Its id sorts after those made before, so that objects made one after the
-    /// other lie side by side.
+    /// A new object without a name. Its id sorts after those made in earlier milliseconds, so that objects made
+    /// one after the other lie side by side.
     ///
     /// # Errors
     /// [`Error::Dropped`].

@@ -80,13 +80,13 @@ fn flip(fixture: &Fixture, most: u64, of: &dyn Fn(&str) -> bool, title: &str) ->
 #[test]
 fn flipped_bits_of_a_closed_directory_are_noticed_or_harmless() {
     let fixture = Fixture::make(&small_steps(), End::Closed);
-    flip(&fixture, 700, &|path| path != CATALOG, "closed").assert_good("closed");
+    flip(&fixture, 400, &|path| path != CATALOG, "closed").assert_good("closed");
 }
 
 #[test]
 fn flipped_bits_of_a_killed_directory_are_noticed_or_harmless() {
     let fixture = Fixture::make(&small_steps_and_log(), End::Killed);
-    flip(&fixture, 700, &|path| path != CATALOG, "killed").assert_good("killed");
+    flip(&fixture, 400, &|path| path != CATALOG, "killed").assert_good("killed");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn files_cut_anywhere_are_noticed_or_harmless() {
         for (path, bytes) in &fixture.image {
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
             // Every length of the used part of a small file; and around sectors and the end of any.
-            let step = (used / 100).max(1) | 1;
+            let step = (used / 40).max(1) | 1;
             let mut lengths: BTreeSet<usize> = (0..used).step_by(step).collect();
             lengths.extend((0..bytes.len()).step_by((bytes.len() / 8).max(1)));
             lengths.extend([0, 1, 511, 512, 4_095, 4_096, 4_097, used, used + 1]);

@@ -140,7 +140,8 @@ impl Object {
     /// The event's result comes gated on the newest commit it made or saw.
     ///
     /// # Errors
-    /// Inside the gate: what `f` returns; [`Error::Busy`]; [`Error::Reset`] if the object was reset.
+    /// Inside the gate: what `f` returns; [`Error::Reset`] if the object was reset; [`Error::InsideTurn`] if it is
+    /// awaited inside a turn of the same object. Waiting has no limit of its own: use the runtime's timeout.
     ///
     /// # Cancel safety
     /// Dropped while it waits for its turn it leaves no trace; dropped later, the commits it made stay.
@@ -203,7 +204,7 @@ impl Object {
         }
     }
 
-    /// As [`delete`](Object::delete) and [`purge`](Object::purge), with a cause that is kept with the commit.
+    /// As [`delete`](Object::delete), with a cause that is kept with the commit.
     ///
     /// # Errors
     /// As [`delete`](Object::delete); [`Error::TooLarge`] for a cause over 4 KiB.
