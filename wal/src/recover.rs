@@ -207,6 +207,12 @@ fn read_headers(
         match (classify_segment(kind, entry.state == ListState::Used), opened.take(), header) {
             (SegmentCase::InUse, Some(mut file), Ok(header)) => {
                 file.sector_bytes = header.sector_bytes;
+                let length = file.file.len().map_err(|error| LogError::io("read", &path, error))?;
+                // A segment has its full length before it is listed, so one that is shorter was cut.
+                if length < entry.capacity {
+                    let reason = format!("the segment has {length} bytes and was made with {}", entry.capacity);
+                    found.end_at(LogError::damaged(&path, length, None, reason), mode)?;
+                }
                 found.order = found.order.max(header.order);
                 found.epoch = found.epoch.max(header.epoch);
                 in_use.push(InUse { entry: *entry, header, file });
