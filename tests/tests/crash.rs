@@ -173,30 +173,3 @@ fn a_kill_at_every_operation_loses_nothing_that_was_acknowledged() {
         check(&disk.kill(), &states, acknowledged, &format!("kill at operation {op}"));
     }
 }
-
-#[test]
-#[ignore = "for looking at one crash"]
-fn look() {
-    let steps = workload();
-    let disk = SimDisk::new();
-    disk.power_off_at(87);
-    let acknowledged = run_until_off(&disk, &steps);
-    println!("acknowledged {acknowledged} {:?}", steps[acknowledged]);
-    let disk = disk.kill();
-    for (path, bytes) in disk.image() {
-        println!("  {path} {}", bytes.len());
-    }
-    let mut world = World::open(&disk, 7).unwrap();
-    println!("{:?}", world.engine().stats());
-    for (path, bytes) in disk.image() {
-        println!("  {path} {}", bytes.len());
-    }
-    world.step(&Step::Commit(9, vec![put("new", "life")])).unwrap();
-    println!("{:?}", world.engine().stats());
-    world.step(&Step::Reopen).unwrap();
-    for (path, bytes) in disk.image() {
-        println!("  {path} {}", bytes.len());
-    }
-    println!("{:?}", world.engine().stats());
-    println!("{:?}", world.dump());
-}

@@ -210,7 +210,8 @@ fn read_headers(
                 let length = file.file.len().map_err(|error| LogError::io("read", &path, error))?;
                 // A segment has its full length before it is listed, so one that is shorter was cut.
                 if length < entry.capacity {
-                    let reason = format!("the segment has {length} bytes and was made with {}", entry.capacity);
+                    let reason =
+                        format!("the segment has {length} bytes and was made with {}", entry.capacity);
                     found.end_at(LogError::damaged(&path, length, None, reason), mode)?;
                 }
                 found.order = found.order.max(header.order);
