@@ -2,26 +2,12 @@
 //! acknowledged one, whole, and the engine goes on from there.
 
 use lineal_tests::{
+    chooser::chooser,
+    damage::{filler, put},
     model::{self, State, Step, Write},
     world::World,
 };
 use lineal_wal::sim::SimDisk;
-
-fn put(key: &str, value: &str) -> Write {
-    Write::Put(key.into(), value.into())
-}
-
-fn filler(key: &str, bytes: usize) -> Write {
-    // Bytes that do not compress, so that segments, packs and tails fill.
-    let mut number = bytes as u64 | 1;
-    let value = (0..bytes)
-        .map(|_| {
-            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (number >> 56) as u8
-        })
-        .collect();
-    Write::Put(key.into(), value)
-}
 
 /// Every feature that writes, in few steps: first commits, overwriting, rotation, checkpoints, leaves, deletes, purge,
 /// transactions over two objects, compaction, a clean reopen.
@@ -69,23 +55,6 @@ fn run_until_off(disk: &SimDisk, steps: &[Step]) -> usize {
         }
     }
     steps.len()
-}
-
-/// A choice of what a crash keeps, by a seed: 0 loses all that may be lost, 1 keeps all, others are mixed.
-fn chooser(seed: u64) -> impl FnMut(usize) -> usize {
-    let mut number = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    move |choices| {
-        if seed == 0 {
-            return 0;
-        }
-        if seed == 1 {
-            return choices - 1;
-        }
-        number ^= number << 13;
-        number ^= number >> 7;
-        number ^= number << 17;
-        (number % choices as u64) as usize
-    }
 }
 
 /// Opens what a crash left, compares it, writes to it, opens it once more.
