@@ -205,6 +205,7 @@ impl NamespaceInner {
         (self.objects.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
+    #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         if self.dropped.load(Ordering::Acquire) {
             return Err(Error::Dropped { namespace: self.name.clone() });

@@ -55,6 +55,21 @@ pub(crate) struct Bad {
     pub(crate) reason: &'static str,
 }
 
+/// A record whose lengths and position are right, and whose checksums nobody has looked at.
+#[derive(Debug)]
+pub(crate) struct Framed<'a> {
+    pub(crate) record: Record<'a>,
+    pub(crate) place: RecordPlace,
+    bytes: &'a [u8],
+}
+
+impl Framed<'_> {
+    pub(crate) fn verify(&self) -> Result<(), Bad> {
+        let bad = |reason| Bad { offset: self.place.offset, lsn: self.record.lsn, reason };
+        self.record.verify(self.bytes).map(|_| ()).map_err(bad)
+    }
+}
+
 /// A group whose header is valid.
 #[derive(Debug)]
 pub(crate) struct Group<'a> {
@@ -133,6 +148,30 @@ impl<'a> Group<'a> {
             };
             at += bytes;
             Some((record, place))
+        })
+    }
+
+    /// The records of a group, each framed, with its place and its bytes, and not verified. Ends with the first that
+    /// cannot be framed.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Result<Framed<'a>, Bad>> + use<'a> {
+        let payload = self.payload;
+        let (segment, start) = (self.segment, self.header.offset + GROUP_HEADER_BYTES as u64);
+        let mut at = 0;
+        let mut lsn = self.header.first_lsn;
+        std::iter::from_fn(move || {
+            let rest = payload.get(at..).filter(|rest| !rest.is_empty())?;
+            let offset = start + at as u64;
+            let bad = |reason| Bad { offset, lsn, reason };
+            let record = match Record::frame(rest) {
+                Ok(record) if record.lsn == lsn => record,
+                Ok(_) => return Some(Err(bad("another record was due"))),
+                Err(reason) => return Some(Err(bad(reason))),
+            };
+            let bytes = &rest[..record.bytes()];
+            let length = u32::try_from(bytes.len()).expect("read from 32 bits");
+            at += bytes.len();
+            lsn = lsn.next();
+            Some(Ok(Framed { record, place: RecordPlace { segment, offset, bytes: length }, bytes }))
         })
     }
 

@@ -44,4 +44,4 @@ pub use log::{DurableWait, Log};
 pub use options::{Appended, Class, LogOptions, LogStats, RecordPlace, Recovery};
 pub use real::RealDisk;
 pub use record::{OwnedRecord, Part, PartHeader, Parts, Record, RecordBuilder};
-pub use recover::{Recovered, Visit};
+pub use recover::{Recovered, Visit, Wanted};

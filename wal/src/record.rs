@@ -169,36 +169,47 @@ impl<'a> Record<'a> {
 
     /// Reads and verifies the record that starts `bytes`, which may be longer; the second result is its checksum.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<(Self, [u8; 4]), &'static str> {
+        let record = Self::frame(bytes)?;
+        let crc = record.verify(&bytes[..record.bytes()])?;
+        Ok((record, crc))
+    }
+
+    /// Reads the record that starts `bytes`, which may be longer, and checks that its lengths agree: then its parts
+    /// can be walked. Its checksums are not looked at.
+    pub(crate) fn frame(bytes: &'a [u8]) -> Result<Self, &'static str> {
         let length = record_bytes(bytes).ok_or("the length of a record is impossible")?;
         let bytes = bytes.get(..length).ok_or("a record is cut off")?;
-        let part_count = get_u16(bytes, 24);
+        let record = Self::view(bytes);
+        let mut at = RECORD_HEADER_BYTES;
+        for _ in 0..record.part_count {
+            let header = bytes.get(at..at + PART_HEADER_BYTES).ok_or("a part is cut off")?;
+            at += PART_HEADER_BYTES + get_u32(header, 4) as usize;
+        }
+        match at.cmp(&length) {
+            std::cmp::Ordering::Equal => Ok(record),
+            std::cmp::Ordering::Less => Err("a record has bytes beyond its parts"),
+            std::cmp::Ordering::Greater => Err("a part is cut off"),
+        }
+    }
+
+    /// Verifies the record that was framed in `bytes` and fills them; its checksum.
+    pub(crate) fn verify(&self, bytes: &[u8]) -> Result<[u8; 4], &'static str> {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&bytes[4..RECORD_HEADER_BYTES]);
-        let mut at = RECORD_HEADER_BYTES;
-        for _ in 0..part_count {
-            let header = bytes.get(at..at + PART_HEADER_BYTES).ok_or("a part is cut off")?;
-            let end = at + PART_HEADER_BYTES + get_u32(header, 4) as usize;
-            let rest = bytes.get(at + 4..end).ok_or("a part is cut off")?;
-            if crc32fast::hash(rest) != get_u32(header, 0) {
+        let mut rest = self.parts;
+        while !rest.is_empty() {
+            let part = &rest[..PART_HEADER_BYTES + get_u32(rest, 4) as usize];
+            if crc32fast::hash(&part[4..]) != get_u32(part, 0) {
                 return Err("the checksum of a part is wrong");
             }
-            hasher.update(&header[..4]);
-            at = end;
+            hasher.update(&part[..4]);
+            rest = &rest[part.len()..];
         }
         let crc = hasher.finalize();
         if crc != get_u32(bytes, 0) {
             return Err("the checksum of a record is wrong");
         }
-        if at != length {
-            return Err("a record has bytes beyond its parts");
-        }
-        let record = Self {
-            lsn: Lsn(get_u64(bytes, 8)),
-            time: Micros(get_u64(bytes, 16)),
-            part_count,
-            parts: &bytes[RECORD_HEADER_BYTES..],
-        };
-        Ok((record, crc.to_le_bytes()))
+        Ok(crc.to_le_bytes())
     }
 }
 

@@ -21,6 +21,8 @@ use std::io;
 
 /// What is called for every record, in order.
 pub type Visit<'a> = dyn FnMut(&Record<'_>, RecordPlace) -> Result<(), LogError> + 'a;
+/// Whether a record is wanted, asked before it is verified.
+pub type Wanted<'a> = dyn FnMut(&Record<'_>) -> bool + 'a;
 
 /// Bytes at the start of a segment that seems unused which are searched for signs of use. Source: a header that was
 /// lost leaves the first group right behind it; a small multiple of the largest sector is plenty.

@@ -4,10 +4,10 @@ use crate::batch::Mark;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::format::{GROUP_HEADER_BYTES, GroupHeader, ListEntry, ListState, group_bytes, segment_path};
-use crate::group::{Group, WINDOW_BYTES, Window};
+use crate::group::{Bad, Group, WINDOW_BYTES, Window};
 use crate::ids::{Lsn, SegmentId};
-use crate::options::RecordPlace;
 use crate::record::{OwnedRecord, Record, record_bytes, record_lsn};
+use crate::recover::{Visit, Wanted};
 use crate::sync::{Arc, Mutex};
 use std::fmt;
 use std::io;
@@ -188,32 +188,51 @@ impl Segment {
         Ok((start.max(mark), start + u64::from(group.payload_bytes)))
     }
 
-    /// Visits the durable records after `after`, up to `through` or the end of what is known, in order.
+    /// Visits the durable records after `after`, up to `through` or the end of what is known, in order: those that are
+    /// `wanted`, each verified. Returns the last record it came by.
     pub(crate) fn scan(
         &self,
         after: Lsn,
         through: Lsn,
-        visit: &mut dyn FnMut(&Record<'_>, RecordPlace) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
+        wanted: &mut Wanted<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<Lsn, LogError> {
         self.complete()?;
         let mut at = {
             let index = self.index.lock();
             index.groups.partition_point(|group| group.first_lsn <= after.next()).saturating_sub(1)
         };
+        let damaged = |bad: Bad| self.file.damaged(bad.offset, bad.lsn, bad.reason);
         let mut window = Window::new(WINDOW_BYTES);
+        let mut last = after;
+        let mut due: Option<Lsn> = None;
         loop {
             let next = self.index.lock().groups.get(at).copied();
             let Some(place) = next.filter(|group| group.first_lsn <= through) else {
-                return Ok(());
+                return Ok(last);
             };
             let offset = place.offset(self.file.sector_bytes);
             let wrong = || self.file.damaged(offset, place.first_lsn, "a group is not what was written");
             let group = Group::read(&self.file, &mut window, offset)?.ok_or_else(wrong)?;
-            group.check(place.first_lsn).map_err(|bad| self.file.damaged(bad.offset, bad.lsn, bad.reason))?;
-            for (record, place) in group.records() {
-                if record.lsn > after && record.lsn <= through {
-                    visit(&record, place)?;
+            if group.header.first_lsn != due.unwrap_or(place.first_lsn) {
+                return Err(wrong());
+            }
+            due = Some(group.header.last_lsn().next());
+            let mut count = 0;
+            for framed in group.frames() {
+                let framed = framed.map_err(damaged)?;
+                count += 1;
+                if framed.record.lsn <= after || framed.record.lsn > through {
+                    continue;
                 }
+                last = framed.record.lsn;
+                if wanted(&framed.record) {
+                    framed.verify().map_err(damaged)?;
+                    visit(&framed.record, framed.place)?;
+                }
+            }
+            if count != group.header.count {
+                return Err(wrong());
             }
             at += 1;
         }

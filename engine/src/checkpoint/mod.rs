@@ -16,8 +16,10 @@ use lineal_wal::Lsn;
 use self::{pack_object::ObjectPacker, window::Window};
 use crate::{
     Result,
-    engine::{CheckpointState, EngineInner, system},
+    engine::{CheckpointState, EngineInner, system, totals::Totals},
+    object::wake::bad_body,
     sync::{Arc, MutexGuard, atomic::Ordering},
+    transaction::body::Body,
 };
 
 /// What a checkpoint did.
@@ -60,10 +62,8 @@ fn checkpoint_locked(
     let dropped = system::dropped(engine)?;
     let window = Window::survey(engine, after, line, dropped)?;
     let mut totals = state.totals.clone();
-    totals.merge(window.totals());
-
     let mut pack = NewPack::create(engine, PackKind::Checkpoint)?;
-    let packed = match write_window(engine, &window, &mut pack) {
+    let packed = match write_window(engine, &window, &mut totals, &mut pack) {
         Ok(packed) => packed,
         Err(error) => {
             pack.abandon();
@@ -113,13 +113,22 @@ struct Packed {
     commits: u64,
 }
 
-fn write_window(engine: &Arc<EngineInner>, window: &Window, pack: &mut NewPack) -> Result<Packed> {
+fn write_window(
+    engine: &Arc<EngineInner>,
+    window: &Window,
+    totals: &mut Totals,
+    pack: &mut NewPack,
+) -> Result<Packed> {
     let snapshot = engine.catalog.snapshot();
     let mut packer = ObjectPacker::new(engine.options.tail_bytes_max);
     let mut packed = Packed::default();
     window.for_each_object(engine, &snapshot, |key, commits| {
         packed.objects += 1;
         packed.commits += commits.len() as u64;
+        for commit in commits {
+            let delta = Body::delta_of(commit.body).ok_or_else(|| bad_body(&key, commit.seq))?;
+            totals.add_commit(key.namespace, commit.flags, delta);
+        }
         packer.pack(&snapshot, key, commits, &mut pack.writer)
     })?;
     Ok(packed)

@@ -1,14 +1,15 @@
 //! The commits between two lines, sorted by object, in bounded memory: the log is read once to survey it, and
-//! once more for each range of objects that fits.
+//! once more for each range of objects that fits. A record is verified once, when it is taken into its range: the
+//! survey looks at keys and lengths only, and what it saw decides nothing but where ranges begin.
 
 use std::collections::{HashMap, HashSet};
 
-use lineal_wal::{LogError, Lsn, Micros, NamespaceId, ObjectKey, Seq};
+use lineal_wal::{LogError, Lsn, Micros, NamespaceId, ObjectKey, Record, Seq};
 
 use crate::{
     Error, Result,
     catalog::Snapshot,
-    engine::{EngineInner, totals::Totals},
+    engine::EngineInner,
     lineage,
     object::{
         head::Hash,
@@ -19,10 +20,11 @@ use crate::{
 
 /// Bodies that are held in memory at a time, in bytes.
 ///
-/// Source: chosen; a checkpoint of the default size reads the log four times, from the page cache.
-const RANGE_BYTES_MAX: u64 = 32 << 20;
+/// Source: chosen; a checkpoint of the default size and of small commits reads the log four times, from the page
+/// cache.
+const RANGE_BYTES_MAX: u64 = 64 << 20;
 /// What one part counts for beyond its body, in bytes.
-const PART_BYTES: u64 = 96;
+const PART_BYTES: u64 = size_of::<Item>() as u64;
 /// One key of so many is kept for choosing ranges.
 const SAMPLE_EVERY: usize = 16;
 
@@ -43,7 +45,6 @@ pub(crate) struct Window {
     after: Lsn,
     line: Lsn,
     dropped: HashSet<NamespaceId>,
-    totals: Totals,
     /// The first key of every range but the first, ascending.
     bounds: Vec<ObjectKey>,
     /// Positions of the records with several parts.
@@ -70,37 +71,25 @@ impl Window {
         dropped: Vec<NamespaceId>,
     ) -> Result<Window> {
         let dropped: HashSet<NamespaceId> = dropped.into_iter().collect();
-        let mut totals = Totals::default();
         let mut shared = Vec::new();
         let mut sample: Vec<ObjectKey> = Vec::new();
         let (mut bytes, mut count) = (0u64, 0usize);
-        engine.log.scan(after, line, &mut |record, _| {
-            let mut parts = 0;
+        let mut look = |record: &Record<'_>| {
             for part in record.parts() {
-                parts += 1;
-                if dropped.contains(&part.object.namespace) {
-                    continue;
-                }
                 bytes += part.body.len() as u64 + PART_BYTES;
                 if count % SAMPLE_EVERY == 0 {
                     sample.push(part.object);
                 }
                 count += 1;
-                let body = Body::decode(part.flags, part.body).ok_or_else(|| unreadable(record.lsn))?;
-                totals.add_commit(part.object.namespace, part.flags, body.delta);
             }
-            if parts > 1 {
+            if record.part_count() > 1 {
                 shared.push(record.lsn);
             }
-            Ok(())
-        })?;
+            false
+        };
+        engine.log.scan_where(after, line, &mut look, &mut |_, _| Ok(()))?;
         let bounds = bounds(sample, bytes);
-        Ok(Window { after, line, dropped, totals, bounds, shared })
-    }
-
-    /// What the window changed, by namespace.
-    pub(crate) fn totals(&self) -> &Totals {
-        &self.totals
+        Ok(Window { after, line, dropped, bounds, shared })
     }
 
     /// Calls `f` for every object with commits in the window, ascending by key, with its commits ascending by seq.
@@ -145,11 +134,12 @@ impl Window {
         bodies.clear();
         let low = range.checked_sub(1).map(|at| self.bounds[at]);
         let high = self.bounds.get(range).copied();
-        engine.log.scan(self.after, self.line, &mut |record, _| {
+        let inside = |key: ObjectKey| low.is_none_or(|low| key >= low) && high.is_none_or(|high| key < high);
+        let mut wanted = |record: &Record<'_>| record.parts().any(|part| inside(part.object));
+        engine.log.scan_where(self.after, self.line, &mut wanted, &mut |record, _| {
             for part in record.parts() {
                 let key = part.object;
-                let outside = low.is_some_and(|low| key < low) || high.is_some_and(|high| key >= high);
-                if outside || self.dropped.contains(&key.namespace) {
+                if !inside(key) || self.dropped.contains(&key.namespace) {
                     continue;
                 }
                 items.push(Item {
@@ -215,10 +205,9 @@ impl Window {
     fn shared_objects(&self, engine: &EngineInner) -> Result<HashSet<ObjectKey>> {
         let mut objects = HashSet::new();
         let mut shared = self.shared.iter().peekable();
-        engine.log.scan(self.after, self.line, &mut |record, _| {
-            if shared.next_if(|lsn| **lsn == record.lsn).is_some() {
-                objects.extend(record.parts().map(|part| part.object));
-            }
+        let mut wanted = |record: &Record<'_>| shared.next_if(|lsn| **lsn == record.lsn).is_some();
+        engine.log.scan_where(self.after, self.line, &mut wanted, &mut |record, _| {
+            objects.extend(record.parts().map(|part| part.object));
             Ok(())
         })?;
         Ok(objects)

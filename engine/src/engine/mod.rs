@@ -311,10 +311,12 @@ impl Engine {
 }
 
 impl EngineInner {
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
+    #[inline]
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
         if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
@@ -346,6 +348,7 @@ impl EngineInner {
         keys
     }
 
+    #[inline]
     pub(crate) fn line(&self) -> Lsn {
         Lsn(self.line.load(Ordering::Acquire))
     }
@@ -390,6 +393,7 @@ impl EngineInner {
 
     /// Lets a caller in that is about to take a turn, or makes it wait while memory or log are over their
     /// hard limits.
+    #[inline]
     pub(crate) fn admit(self: &Arc<Self>) -> Result<()> {
         self.check_open()?;
         if !self.pressure.is_shut() {
@@ -424,6 +428,7 @@ impl EngineInner {
     }
 
     /// Counts a commit that was appended to the log.
+    #[inline]
     pub(crate) fn appended(&self, bytes: u64, commits: u64) {
         self.counters.committed(commits);
         if self.pressure.appended(bytes) {
@@ -432,6 +437,7 @@ impl EngineInner {
     }
 
     /// Charges the memory budget for what an object grew or shrank by.
+    #[inline]
     pub(crate) fn charge(&self, resident: &mut Resident) {
         let now = resident.memory_bytes();
         if now != resident.charged {
@@ -442,6 +448,7 @@ impl EngineInner {
         }
     }
 
+    #[inline]
     pub(crate) fn tick(&self) -> u32 {
         self.tick.load(Ordering::Relaxed)
     }

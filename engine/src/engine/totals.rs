@@ -43,13 +43,6 @@ impl Totals {
             .fold((0, 0), |(objects, bytes), (_, (more, size))| (objects + more, bytes + size))
     }
 
-    /// Adds what a window changed.
-    pub(crate) fn merge(&mut self, other: &Totals) {
-        for (namespace, (objects, bytes)) in &other.0 {
-            self.add(*namespace, *objects, *bytes);
-        }
-    }
-
     pub(crate) fn remove(&mut self, namespace: NamespaceId) {
         self.0.remove(&namespace);
     }

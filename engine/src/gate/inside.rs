@@ -1,6 +1,9 @@
 //! Knows which turns the current thread is inside of, so that a call that would wait for ever is refused instead.
 
-use std::{cell::RefCell, marker::PhantomData};
+use std::{
+    cell::{Cell, RefCell},
+    marker::PhantomData,
+};
 
 use crate::{Error, Result};
 
@@ -16,7 +19,20 @@ struct Mark {
 }
 
 thread_local! {
-    static MARKS: RefCell<Vec<Mark>> = const { RefCell::new(Vec::new()) };
+    /// The turn that the thread is inside of, where it is only one: nearly always. It needs no destructor, so that
+    /// looking at it costs a load.
+    static ONLY: Cell<Option<Mark>> = const { Cell::new(None) };
+    /// How many marks are in `MORE`.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+    /// The others.
+    static MORE: RefCell<Vec<Mark>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the thread is inside of a turn that `is` says it of.
+#[inline]
+fn any(is: impl Fn(&Mark) -> bool) -> bool {
+    ONLY.get().is_some_and(|mark| is(&mark))
+        || (COUNT.get() > 0 && MORE.with_borrow(|marks| marks.iter().any(is)))
 }
 
 /// Marks the thread as being inside a turn until it is dropped.
@@ -30,32 +46,50 @@ pub(crate) struct Inside {
 impl Inside {
     /// Enters a turn of the engine on one object. Who blocks for turns asks [`refuse`](Inside::refuse) first; one
     /// that was awaited may begin inside another object's poll, which gives up its own turn when it has to wait.
+    #[inline]
     pub(crate) fn enter(engine: EngineTag, cell: usize) -> Inside {
         let mark = Mark { engine, cell };
-        MARKS.with_borrow_mut(|marks| marks.push(mark));
+        if ONLY.get().is_none() {
+            ONLY.set(Some(mark));
+        } else {
+            MORE.with_borrow_mut(|marks| marks.push(mark));
+            COUNT.set(COUNT.get() + 1);
+        }
         Inside { mark, _not_send: PhantomData }
     }
 
     /// Whether the thread has this object's turn. Who waits for it inside waits for ever, also asynchronously: what
     /// is asked only inside a turn that ends only when it is ready.
     pub(crate) fn is_within(engine: EngineTag, cell: usize) -> bool {
-        MARKS.with_borrow(|marks| marks.contains(&Mark { engine, cell }))
+        any(|mark| *mark == Mark { engine, cell })
     }
 
     /// Refuses a blocking call inside a turn of the engine.
+    #[inline]
     pub(crate) fn refuse(engine: EngineTag) -> Result<()> {
-        let inside = MARKS.with_borrow(|marks| marks.iter().any(|mark| mark.engine == engine));
-        if inside { Err(Error::InsideTurn) } else { Ok(()) }
+        if any(|mark| mark.engine == engine) { Err(Error::InsideTurn) } else { Ok(()) }
     }
 }
 
+#[cold]
+fn leave_more(mark: Mark) {
+    MORE.with_borrow_mut(|marks| {
+        if let Some(at) = marks.iter().rposition(|other| *other == mark) {
+            marks.remove(at);
+            COUNT.set(marks.len());
+        }
+    });
+}
+
 impl Drop for Inside {
+    #[inline]
     fn drop(&mut self) {
-        MARKS.with_borrow_mut(|marks| {
-            if let Some(at) = marks.iter().rposition(|mark| *mark == self.mark) {
-                marks.remove(at);
-            }
-        });
+        // Equal marks are as good as each other, so it does not matter which of two is taken.
+        if ONLY.get() == Some(self.mark) {
+            ONLY.set(None);
+        } else {
+            leave_more(self.mark);
+        }
     }
 }
 

@@ -89,12 +89,14 @@ impl Holds {
 }
 
 impl<T, E> Gated<T, E> {
+    #[inline]
     pub(crate) fn hold(output: &Arc<Output>, lsn: Lsn, outcome: Result<T, E>) -> Self {
         let holds = if lsn == Lsn(0) { Holds::None } else { Holds::One(Arc::clone(output), lsn) };
         Gated { outcome: Outcome::Here(outcome), holds }
     }
 
     /// A result that depends on no commit.
+    #[inline]
     pub(crate) fn open(outcome: Result<T, E>) -> Self {
         Gated { outcome: Outcome::Here(outcome), holds: Holds::None }
     }
@@ -119,6 +121,7 @@ impl<T, E> Gated<T, E> {
     ///
     /// # Errors
     /// The transaction's own error.
+    #[inline]
     pub fn unconfirmed(self) -> Result<T, E> {
         self.outcome.get()
     }

@@ -33,6 +33,7 @@ pub(crate) struct Held<'a> {
 
 impl<'a> Turn<'a> {
     /// Waits for the turn, blocking, for at most the engine's wait limit.
+    #[inline]
     pub(crate) fn take(
         engine: &'a Arc<EngineInner>,
         namespace: &'a Arc<NamespaceInner>,
@@ -45,6 +46,7 @@ impl<'a> Turn<'a> {
     }
 
     /// As `take`, where the caller was admitted already: for a transaction over several objects.
+    #[inline]
     pub(crate) fn take_within(
         engine: &'a Arc<EngineInner>,
         namespace: &'a Arc<NamespaceInner>,
@@ -52,17 +54,14 @@ impl<'a> Turn<'a> {
     ) -> Result<Turn<'a>> {
         namespace.check()?;
         let resident = match cell.turns.try_acquire() {
-            Some(resident) => resident,
-            None => {
-                let limit = engine.options.wait_max;
-                cell.turns.acquire(Some(Instant::now() + limit)).map_err(|error| turn_error(error, engine))?
-            }
+            Some(Some(resident)) => Some(resident),
+            other => take_slowly(engine, cell, other)?,
         };
         Ok(Turn {
             engine,
             namespace,
             cell,
-            resident: awake(engine, cell, resident)?,
+            resident,
             running: false,
             _inside: Some(Inside::enter(engine.output.tag, cell.address())),
         })
@@ -112,7 +111,25 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Waits for a turn that somebody else has, and wakes an object that has no memory.
+#[cold]
+fn take_slowly(
+    engine: &Arc<EngineInner>,
+    cell: &Cell,
+    taken: Option<Option<Box<Resident>>>,
+) -> Result<Option<Box<Resident>>> {
+    let resident = match taken {
+        Some(resident) => resident,
+        None => {
+            let deadline = Instant::now() + engine.options.wait_max;
+            cell.turns.acquire(Some(deadline)).map_err(|error| turn_error(error, engine))?
+        }
+    };
+    awake(engine, cell, resident)
+}
+
 impl Drop for Turn<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.running {
             self.cell.turns.reset();
@@ -179,6 +196,7 @@ pub(crate) fn awake(
 }
 
 /// Ends a turn: charges the memory budget for what the object grew by, and hands the turn on.
+#[inline]
 pub(crate) fn release(engine: &EngineInner, cell: &Cell, mut resident: Option<Box<Resident>>) {
     if let Some(resident) = resident.as_mut() {
         engine.charge(resident);

@@ -323,6 +323,7 @@ impl Write<'_> {
     }
 }
 
+#[inline]
 fn hold<T, E>(engine: &EngineInner, lsn: Lsn, outcome: Result<T, E>) -> Gated<T, E> {
     // What is packed is durable, also where the log that is left ends before it.
     if engine.log.durable() >= lsn || engine.line() >= lsn {

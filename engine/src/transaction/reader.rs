@@ -44,7 +44,18 @@ pub(crate) struct Layers<'r> {
 
 impl Layers<'_> {
     /// The value of an internal key.
+    #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+        // What nearly every read of a resident object comes to: the newest layer that knows the key has its value.
+        if self.writes.is_none()
+            && let Found::Value(value) = self.resident.overlay.get(key)
+        {
+            return Ok(Some(value.to_value()));
+        }
+        self.get_through(key)
+    }
+
+    fn get_through(&self, key: &[u8]) -> Result<Option<Value>> {
         let mut patches = PatchStack::default();
         for overlay in self.overlays() {
             match overlay.get(key) {

@@ -30,6 +30,7 @@ pub struct View<'v> {
 }
 
 impl<'v> View<'v> {
+    #[inline]
     pub(crate) fn new(engine: &'v Arc<EngineInner>, key: ObjectKey, resident: &'v Resident) -> View<'v> {
         View {
             engine,
@@ -61,6 +62,7 @@ impl<'v> View<'v> {
     ///
     /// # Errors
     /// [`Error::Damaged`] or [`Error::Io`] if it had to be read from disk and could not.
+    #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         internal_key(self.space, key.as_ref(), |key| self.layers().get(key))
     }
