@@ -15,6 +15,7 @@ mod lineage;
 mod namespace;
 mod object;
 mod options;
+mod proof;
 mod sync;
 mod transaction;
 mod value;
@@ -32,6 +33,7 @@ pub use self::{
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},
     options::{Clock, Options, Random},
+    proof::Root,
     transaction::{body::Kind, range::Range, tx::Tx, view::View},
     value::Value,
 };

@@ -28,6 +28,7 @@ pub(crate) fn fields(report: &VerifyReport, line: &mut Line) {
     line.number("packs", report.packs)
         .number("pack_bytes", report.pack_bytes)
         .number("catalog_rows", report.catalog_rows)
+        .number("root_hashes", report.root_hashes)
         .number("log_records", report.log_records)
         .number("objects", report.objects)
         .number("commits", report.commits)
@@ -37,10 +38,11 @@ pub(crate) fn fields(report: &VerifyReport, line: &mut Line) {
 fn plain(report: &VerifyReport) -> String {
     format!(
         "everything is as it was written:\n  packs         {} ({} bytes, every checksum)\n  \
-         catalog rows  {}\n  log records   {}\n  objects       {} (every chain)\n  commits       {}\n  leaves        {}",
+         catalog rows  {}\n  root hashes   {}\n  log records   {}\n  objects       {} (every chain)\n  commits       {}\n  leaves        {}",
         report.packs,
         report.pack_bytes,
         report.catalog_rows,
+        report.root_hashes,
         report.log_records,
         report.objects,
         report.commits,

@@ -52,7 +52,7 @@ pub(crate) fn compact(engine: &Arc<EngineInner>, state: &CheckpointState, force:
     let removed: Vec<PackNumber> = inputs.iter().map(|input| input.footer().number).collect();
     let first_lsn = inputs.iter().map(|input| input.footer().first_lsn).min().unwrap_or_default();
     let last_lsn = inputs.iter().map(|input| input.footer().last_lsn).max().unwrap_or_default();
-    let footing = Footing { first_lsn, last_lsn, line: engine.line(), meta: state.totals.encode() };
+    let footing = Footing { first_lsn, last_lsn, line: engine.line(), meta: state.summary.encode() };
     let pack_bytes = pack.publish(engine, footing, &removed)?;
     engine.counters.compactions.fetch_add(1, Ordering::Relaxed);
     engine.counters.pack_bytes.fetch_add(pack_bytes, Ordering::Relaxed);

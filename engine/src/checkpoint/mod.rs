@@ -11,13 +11,14 @@ mod window;
 use lineal_snapshot::{
     FooterInput, LivePack, Pack, PackHeader, PackKind, PackNumber, PackWriter, WriteOptions,
 };
-use lineal_wal::Lsn;
+use lineal_wal::{Lsn, Micros};
 
 use self::{pack_object::ObjectPacker, window::Window};
 use crate::{
     Result,
     engine::{CheckpointState, EngineInner, system, totals::Totals},
     object::wake::bad_body,
+    proof::{Growth, leaf},
     sync::{Arc, MutexGuard, atomic::Ordering},
     transaction::body::Body,
 };
@@ -61,19 +62,30 @@ fn checkpoint_locked(
     let _entered = span.enter();
     let dropped = system::dropped(engine)?;
     let window = Window::survey(engine, after, line, dropped)?;
-    let mut totals = state.totals.clone();
+    let mut summary = state.summary.clone();
+    let mut growth = Growth::new(&summary.tree);
     let mut pack = NewPack::create(engine, PackKind::Checkpoint)?;
-    let packed = match write_window(engine, &window, &mut totals, &mut pack) {
+    let packed = match write_window(engine, &window, &mut summary.totals, &mut growth, &mut pack) {
         Ok(packed) => packed,
         Err(error) => {
             pack.abandon();
             return Err(error);
         }
     };
-    let footer = Footing { first_lsn: Lsn(after.0 + 1), last_lsn: line, line, meta: totals.encode() };
+    let (published, time) = (summary.published, packed.last_time);
+    let grown = growth.write(&engine.disk, engine.identity, published, line, time, &mut state.settled);
+    summary.tree = match grown {
+        Ok(tree) => tree,
+        Err(error) => {
+            pack.abandon();
+            return Err(error);
+        }
+    };
+    summary.published += 1;
+    let footer = Footing { first_lsn: Lsn(after.0 + 1), last_lsn: line, line, meta: summary.encode() };
     let pack_bytes = pack.publish(engine, footer, &[])?;
 
-    state.totals = totals;
+    state.summary = summary;
     engine.set_line(line);
     engine.pressure.packed(unpacked_bytes);
     // Two checkpoints are kept: the log of the newest pack stays until the next one stands.
@@ -111,12 +123,14 @@ pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
 struct Packed {
     objects: u64,
     commits: u64,
+    last_time: Micros,
 }
 
 fn write_window(
     engine: &Arc<EngineInner>,
     window: &Window,
     totals: &mut Totals,
+    growth: &mut Growth,
     pack: &mut NewPack,
 ) -> Result<Packed> {
     let snapshot = engine.catalog.snapshot();
@@ -128,8 +142,11 @@ fn write_window(
         for commit in commits {
             let delta = Body::delta_of(commit.body).ok_or_else(|| bad_body(&key, commit.seq))?;
             totals.add_commit(key.namespace, commit.flags, delta);
+            packed.last_time = packed.last_time.max(commit.time);
         }
-        packer.pack(&snapshot, key, commits, &mut pack.writer)
+        let head = packer.pack(&snapshot, key, commits, &mut pack.writer)?;
+        growth.push(leaf(&key, head.seq, &head.hash));
+        Ok(())
     })?;
     Ok(packed)
 }

@@ -48,14 +48,14 @@ impl ObjectPacker {
         ObjectPacker { tail_bytes_max, payload: Vec::new() }
     }
 
-    /// Writes what the commits, which follow what is packed, change of the object.
+    /// Writes what the commits, which follow what is packed, change of the object. Returns its new head.
     pub(crate) fn pack(
         &mut self,
         snapshot: &Snapshot,
         key: ObjectKey,
         commits: &[Commit<'_>],
         writer: &mut PackWriter,
-    ) -> Result<()> {
+    ) -> Result<Head> {
         let found = previous(snapshot, key, commits)?;
         let mut head = found.as_ref().map_or_else(Head::empty, |found| found.head.clone());
         let old_tail_first = head.tail_first;
@@ -66,7 +66,8 @@ impl ObjectPacker {
         } else {
             None
         };
-        self.write(key, &head, &runs, folded, writer)
+        self.write(key, &head, &runs, folded, writer)?;
+        Ok(head)
     }
 
     /// Folds the tail. Where a leaf that it needs is damaged the tail stays as it is: damage stops the object that it

@@ -7,6 +7,7 @@ pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod pressure;
 pub(crate) mod stats;
+pub(crate) mod summary;
 pub(crate) mod system;
 pub(crate) mod totals;
 
@@ -18,7 +19,7 @@ use std::{
 
 use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey};
 
-use self::{counters::Counters, maintenance::Signal, pressure::Pressure, totals::Totals};
+use self::{counters::Counters, maintenance::Signal, pressure::Pressure, summary::Summary};
 pub use self::{listing::Objects, stats::Stats};
 use crate::{
     Error, Gated, Namespace, Object, Options, Result, Tx,
@@ -88,7 +89,9 @@ pub(crate) struct CheckpointState {
     /// The line of the checkpoint before the newest: the log after it is kept.
     pub(crate) previous_line: Lsn,
     /// Objects and bytes by namespace, as of the newest line.
-    pub(crate) totals: Totals,
+    pub(crate) summary: Summary,
+    /// Which files of the tree of roots are known to be there.
+    pub(crate) settled: crate::proof::Settled,
 }
 
 impl std::fmt::Debug for Engine {
@@ -381,7 +384,7 @@ impl EngineInner {
     pub(crate) fn forget_namespace(&self, id: NamespaceId) {
         self.namespaces.lock().retain(|_, inner| inner.id != id);
         self.counters.forget_namespace(id);
-        self.checkpointing.lock().totals.remove(id);
+        self.checkpointing.lock().summary.totals.remove(id);
     }
 
     pub(crate) fn draw_salt(&self) -> [u8; 16] {

@@ -13,6 +13,7 @@ use super::{
     identity,
     maintenance::{self, Signal},
     pressure::{Limits, Pressure},
+    summary::Summary,
     system,
     totals::Totals,
 };
@@ -51,11 +52,11 @@ impl Engine {
         let engine_id = read_identity(&options, &*disk, dir, read_only)?;
         let cache = BlockCache::new(options.cache_bytes);
         let packs = open_packs(&options, &disk, &cache, engine_id, read_only)?;
-        let (line, totals) = newest_line(&packs)?;
-        let mut replay = Replay::new(totals.clone());
+        let (line, summary) = newest_line(&packs)?;
+        let mut replay = Replay::new(summary.totals.clone());
         let log = open_log(&options, &disk, engine_id, line, read_only, &mut replay)?;
         let engine =
-            assemble(options, dir, disk, lock, engine_id, read_only, packs, log, line, totals, replay);
+            assemble(options, dir, disk, lock, engine_id, read_only, packs, log, line, summary, replay);
         engine.forget_dropped()?;
         engine.start_maintenance();
         tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, %line, "open");
@@ -132,17 +133,17 @@ fn open_packs(
     Ok(opened)
 }
 
-fn newest_line(packs: &Opened) -> Result<(Lsn, Totals)> {
+fn newest_line(packs: &Opened) -> Result<(Lsn, Summary)> {
     let Some(newest) = &packs.newest else {
-        return Ok((Lsn(0), Totals::default()));
+        return Ok((Lsn(0), Summary::default()));
     };
-    let totals = Totals::decode(&newest.meta).ok_or_else(|| Error::Damaged {
+    let summary = Summary::decode(&newest.meta).ok_or_else(|| Error::Damaged {
         file: newest.number.path(),
         offset: 0,
         object: None,
-        reason: "the totals in its footer are not readable although their checksum is right".into(),
+        reason: "the summary in its footer is not readable although their checksum is right".into(),
     })?;
-    Ok((newest.line, totals))
+    Ok((newest.line, summary))
 }
 
 fn open_log(
@@ -213,7 +214,7 @@ fn assemble(
     packs: Opened,
     log: Log,
     line: Lsn,
-    totals: Totals,
+    summary: Summary,
     replay: Replay,
 ) -> Arc<EngineInner> {
     Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
@@ -242,7 +243,11 @@ fn assemble(
             recovered: RwLock::new(recovered),
             line: AtomicU64::new(line.0),
             // Nothing older is needed: what the last process kept for safety's sake can go with the next checkpoint.
-            checkpointing: Mutex::new(CheckpointState { previous_line: line, totals }),
+            checkpointing: Mutex::new(CheckpointState {
+                previous_line: line,
+                summary,
+                settled: crate::proof::Settled::default(),
+            }),
             pressure,
             counters: Counters::new(replay.totals, replay.commits),
             tick: AtomicU32::new(1),
@@ -257,7 +262,7 @@ impl EngineInner {
     /// Takes what namespaces held that were dropped out of the totals.
     fn forget_dropped(self: &Arc<Self>) -> Result<()> {
         for id in system::dropped(self)? {
-            self.checkpointing.lock().totals.remove(id);
+            self.checkpointing.lock().summary.totals.remove(id);
             self.counters.forget_namespace(id);
         }
         Ok(())

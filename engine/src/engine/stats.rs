@@ -83,6 +83,8 @@ pub struct VerifyReport {
     pub pack_bytes: u64,
     /// Rows of the catalog compared with the packs' own indexes.
     pub catalog_rows: u64,
+    /// Hashes of the tree whose roots checkpoints publish.
+    pub root_hashes: u64,
     /// Log positions whose records were read.
     pub log_records: u64,
     /// Objects whose chain was walked.
@@ -209,6 +211,8 @@ pub(crate) fn verify(engine: &Engine, progress: &mut dyn FnMut(u64)) -> Result<V
         report.pack_bytes += pack.footer().file_bytes;
     }
     report.catalog_rows = inner.catalog.verify(&mut |_| ())?.rows;
+    let (roots, edge) = inner.roots();
+    report.root_hashes = roots.verify(&edge)?;
     inner.log.scan(inner.line(), inner.log.durable(), &mut |_, _| {
         report.log_records += 1;
         Ok(())

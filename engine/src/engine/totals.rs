@@ -2,7 +2,7 @@
 //! date by replay.
 //!
 //! ```text
-//! Footer meta, little-endian: layout u8 (1), count u32, then per namespace: id u32, objects i64, bytes i64.
+//! Little-endian: count u32, then per namespace: id u32, objects i64, bytes i64.
 //! ```
 
 use std::collections::BTreeMap;
@@ -11,7 +11,6 @@ use lineal_wal::NamespaceId;
 
 use crate::transaction::body::{BORN, GONE};
 
-const LAYOUT: u8 = 1;
 const ROW_BYTES: usize = 20;
 
 /// Objects that exist and user bytes, by namespace.
@@ -47,8 +46,7 @@ impl Totals {
         self.0.remove(&namespace);
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![LAYOUT];
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let count = u32::try_from(self.0.len()).expect("namespaces are numbered with 32 bits");
         out.extend_from_slice(&count.to_le_bytes());
         for (namespace, (objects, bytes)) in &self.0 {
@@ -56,20 +54,17 @@ impl Totals {
             out.extend_from_slice(&objects.to_le_bytes());
             out.extend_from_slice(&bytes.to_le_bytes());
         }
-        out
     }
 
-    pub(crate) fn decode(meta: &[u8]) -> Option<Totals> {
-        let (&layout, rest) = meta.split_first()?;
-        let (count, rows) = rest.split_first_chunk::<4>()?;
+    /// Reads totals and returns what follows them.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(Totals, &[u8])> {
+        let (count, rest) = bytes.split_first_chunk::<4>()?;
         let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-        if layout != LAYOUT || rows.len() != count.checked_mul(ROW_BYTES)? {
-            return None;
-        }
+        let (rows, rest) = rest.split_at_checked(count.checked_mul(ROW_BYTES)?)?;
         let mut totals = Totals::default();
         for row in rows.chunks_exact(ROW_BYTES) {
-            let (id, rest) = row.split_first_chunk::<4>()?;
-            let (objects, bytes) = rest.split_first_chunk::<8>()?;
+            let (id, row) = row.split_first_chunk::<4>()?;
+            let (objects, bytes) = row.split_first_chunk::<8>()?;
             let bytes = bytes.first_chunk::<8>()?;
             totals.add(
                 NamespaceId(u32::from_le_bytes(*id)),
@@ -77,23 +72,6 @@ impl Totals {
                 i64::from_le_bytes(*bytes),
             );
         }
-        Some(totals)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_encoded_is_decoded() {
-        let mut totals = Totals::default();
-        totals.add(NamespaceId(1), 3, 100);
-        totals.add(NamespaceId(9), -1, -5);
-        let bytes = totals.encode();
-        assert_eq!(Totals::decode(&bytes), Some(totals));
-        for length in 0..bytes.len() {
-            assert_eq!(Totals::decode(&bytes[..length]), None);
-        }
+        Some((totals, rest))
     }
 }
