@@ -5,7 +5,11 @@ use std::{fmt, io, path::PathBuf};
 use lineal_snapshot::PackError;
 use lineal_wal::LogError;
 
-use crate::{catalog::CatalogError, sync::Arc};
+use crate::{
+    catalog::CatalogError,
+    history::bookmark::{Bookmark, BookmarkError},
+    sync::Arc,
+};
 
 /// What went wrong, with what a person needs to act on it.
 ///
@@ -167,6 +171,31 @@ pub enum Error {
         /// The cause.
         source: Arc<io::Error>,
     },
+    /// A bookmark, or a time, does not lead to a point of the object's history that can be used.
+    #[error(transparent)]
+    Bookmark(Box<BookmarkError>),
+    /// The target of a fork has a history of its own. Nothing was changed.
+    #[error("object {object} is not empty: fork onto an object that was never written, or purge it first")]
+    NotEmpty {
+        /// The target.
+        object: String,
+    },
+    /// Other objects, or pins, need the history of what was to be purged or dropped. Nothing was changed.
+    #[error("the history of {what} is needed by {}: purge those forks or take off those pins first", .by.join(", "))]
+    HasForks {
+        /// What was to be purged or dropped.
+        what: String,
+        /// Forks by their ids, and pins by their names.
+        by: Vec<String>,
+    },
+    /// What a restore would lead back to is damaged. The object is as it was.
+    #[error("the object cannot be restored, and is as it was: {source}{}", .nearest.map(|mark| format!("; the nearest older point that can be read is commit {} ({mark})", mark.seq())).unwrap_or_default())]
+    CannotRestore {
+        /// The damage.
+        source: Box<Error>,
+        /// The nearest older point that can be read.
+        nearest: Option<Bookmark>,
+    },
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
@@ -245,6 +274,12 @@ impl Error {
             Error::Io { .. } => ErrorKind::Io,
             Error::Closed => ErrorKind::Closed,
             Error::Other(_) => ErrorKind::Other,
+            Error::CannotRestore { .. } => ErrorKind::Corrupt,
+            Error::Bookmark(error) => match **error {
+                BookmarkError::Malformed { .. } | BookmarkError::OtherObject { .. } => ErrorKind::Invalid,
+                _ => ErrorKind::NotFound,
+            },
+            Error::NotEmpty { .. } | Error::HasForks { .. } => ErrorKind::Conflict,
             Error::TooLarge { .. }
             | Error::Quota { .. }
             | Error::InsideTurn
@@ -283,6 +318,17 @@ impl Error {
             Error::Poisoned { .. } => "Poisoned",
             Error::Damaged { .. } => "Damaged",
             Error::Io { .. } => "Io",
+            Error::Bookmark(error) => match **error {
+                BookmarkError::Malformed { .. } => "BookmarkMalformed",
+                BookmarkError::OtherObject { .. } => "BookmarkOtherObject",
+                BookmarkError::Future { .. } => "BookmarkFuture",
+                BookmarkError::TooOld { .. } => "BookmarkTooOld",
+                BookmarkError::Lost { .. } => "BookmarkLost",
+                BookmarkError::BeforeFirst { .. } => "BeforeFirst",
+            },
+            Error::NotEmpty { .. } => "NotEmpty",
+            Error::HasForks { .. } => "HasForks",
+            Error::CannotRestore { .. } => "CannotRestore",
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
         }
@@ -306,6 +352,12 @@ impl Error {
         } else {
             Error::Io { op, file, source }
         }
+    }
+}
+
+impl From<BookmarkError> for Error {
+    fn from(error: BookmarkError) -> Self {
+        Error::Bookmark(Box::new(error))
     }
 }
 

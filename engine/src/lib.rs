@@ -11,6 +11,7 @@ mod checkpoint;
 mod engine;
 mod error;
 mod gate;
+mod history;
 mod lineage;
 mod namespace;
 mod object;
@@ -30,6 +31,7 @@ pub use self::{
         event::Cx,
         output::{GateFuture, Gated},
     },
+    history::bookmark::{Bookmark, BookmarkError},
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},
     options::{Clock, Options, Random},

@@ -245,6 +245,31 @@ impl Snapshot {
         })
     }
 
+    /// The fence of the first leaf of `era` that begins at `from` or behind it, at version `at`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::leaf`].
+    pub(crate) fn next_fence(
+        &self,
+        object: &ObjectKey,
+        era: Seq,
+        from: &[u8],
+        at: Seq,
+    ) -> Result<Option<Vec<u8>>, CatalogError> {
+        let from = sub_key_prefix(object, Kind::Leaf, &leaf_sub_key(era, from));
+        let mut leaves = Leaves {
+            merged: self.merged_of(object, &from)?,
+            snapshot: self.clone(),
+            object: *object,
+            era,
+            at,
+            failed: false,
+        };
+        let next = leaves.next().transpose()?;
+        Ok(next.map(|located| located.key.sub_key[era.0.to_be_bytes().len()..].to_vec()))
+    }
+
     /// The newest head of every object of a namespace behind `after`, in key order. Fetched as they
     /// are asked for, so that listing a part of millions costs that part.
     ///

@@ -14,11 +14,14 @@ use crate::{
     catalog::Snapshot,
     lineage::{self, Link},
     object::{
-        head::{Hash, Head, Leaves},
+        head::{Hash, Head, HeadCut, Leaves},
         overlay::Overlay,
         wake::{FoundHead, bad_body, newest_head, tail_runs},
     },
-    transaction::body::{Body, Kind, cuts_everything},
+    transaction::{
+        body::{Body, Kind, exists_after, whole_cut},
+        ops::CutBase,
+    },
 };
 
 /// Largest run before compression, in bytes, unless one commit is larger.
@@ -205,11 +208,14 @@ fn advance(head: &mut Head, commit: &Commit<'_>, body: &Body<'_>, kind: Option<K
     head.lsn = commit.lsn;
     head.time = commit.time;
     head.bytes = head.bytes.saturating_add_signed(body.delta);
-    head.exists = !matches!(kind, Some(Kind::Delete | Kind::Purge));
-    if cuts_everything(body.ops) {
+    head.exists = exists_after(kind, commit.flags, head.exists);
+    if let Some(cut) = whole_cut(body.ops) {
         head.era = commit.seq;
         head.leaves = None;
-        head.cuts.clear();
+        head.cuts = match cut.base {
+            CutBase::Nothing => Vec::new(),
+            _ => vec![HeadCut { seq: commit.seq, cut }],
+        };
         head.tail_first = commit.seq;
         head.tail_bytes = 0;
     }

@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey};
+use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey, Seq};
 
 use self::{counters::Counters, maintenance::Signal, pressure::Pressure, summary::Summary};
 pub use self::{listing::Objects, stats::Stats};
@@ -74,6 +74,8 @@ pub(crate) struct EngineInner {
     namespaces: Mutex<HashMap<String, Arc<NamespaceInner>>>,
     /// Where the newest commit stands of objects that replay found in the log, until a checkpoint has packed them.
     recovered: RwLock<HashMap<ObjectKey, Lsn, KeyHash>>,
+    /// Seq and position of the newest purge of objects that were purged after the line: packs do not know of it yet.
+    purged: RwLock<HashMap<ObjectKey, (Seq, Lsn), KeyHash>>,
     /// The newest checkpoint's line. Written under `checkpointing`.
     line: AtomicU64,
     pub(crate) checkpointing: Mutex<CheckpointState>,
@@ -360,6 +362,16 @@ impl EngineInner {
         self.line.store(line.0, Ordering::Release);
         // All of these were in the log when the engine was opened, and the first line after that is behind them.
         self.recovered.write().clear();
+        self.purged.write().retain(|_, (_, lsn)| *lsn > line);
+    }
+
+    /// The newest purge of an object that packs may not know of yet; 0 if there is none.
+    pub(crate) fn purged(&self, key: ObjectKey) -> Seq {
+        self.purged.read().get(&key).map(|(seq, _)| *seq).unwrap_or_default()
+    }
+
+    pub(crate) fn set_purged(&self, key: ObjectKey, seq: Seq, lsn: Lsn) {
+        self.purged.write().insert(key, (seq, lsn));
     }
 
     /// Objects that exist and their bytes, over all namespaces.

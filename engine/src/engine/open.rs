@@ -28,7 +28,7 @@ use crate::{
         atomic::{AtomicBool, AtomicU32, AtomicU64},
     },
     transaction::{
-        body::BODY_DELTA_BYTES_MAX,
+        body::{BODY_DELTA_BYTES_MAX, Kind},
         ops::{get_varint, unzigzag},
     },
 };
@@ -173,6 +173,7 @@ fn open_log(
 /// What replay learns from the log beyond the newest line. It applies nothing: an object is read when it is used.
 struct Replay {
     objects: HashMap<ObjectKey, (Seq, Lsn), KeyHash>,
+    purged: HashMap<ObjectKey, (Seq, Lsn), KeyHash>,
     totals: Totals,
     bytes: u64,
     commits: u64,
@@ -180,7 +181,7 @@ struct Replay {
 
 impl Replay {
     fn new(totals: Totals) -> Replay {
-        Replay { objects: HashMap::default(), totals, bytes: 0, commits: 0 }
+        Replay { objects: HashMap::default(), purged: HashMap::default(), totals, bytes: 0, commits: 0 }
     }
 
     fn record(&mut self, record: &Record<'_>) -> std::result::Result<(), LogError> {
@@ -197,6 +198,9 @@ impl Replay {
                     "commit {seq} of object {id} does not follow the one before"
                 )));
             };
+            if Kind::from_byte(part.kind) == Some(Kind::Purge) {
+                self.purged.insert(part.object, (part.seq, record.lsn));
+            }
             self.totals.add_commit(part.object.namespace, part.flags, delta);
         }
         Ok(())
@@ -241,6 +245,7 @@ fn assemble(
             system: Arc::new(NamespaceInner::new(NamespaceId(0), "(system)", Quotas::default(), (0, 0))),
             namespaces: Mutex::new(HashMap::new()),
             recovered: RwLock::new(recovered),
+            purged: RwLock::new(replay.purged),
             line: AtomicU64::new(line.0),
             // Nothing older is needed: what the last process kept for safety's sake can go with the next checkpoint.
             checkpointing: Mutex::new(CheckpointState {

@@ -182,7 +182,7 @@ impl Walk {
 }
 
 /// The joint digest of a record in the log, if it has several parts.
-fn joint_of(
+pub(crate) fn joint_of(
     engine: &EngineInner,
     snapshot: &Snapshot,
     record: &lineal_wal::OwnedRecord,

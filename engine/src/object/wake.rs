@@ -8,7 +8,7 @@ use crate::{
     Error, Result,
     catalog::{Located, RunRef, Snapshot},
     engine::EngineInner,
-    transaction::body::{Body, Kind},
+    history::version,
 };
 
 /// How often a wake starts again because a checkpoint moved on under it and released the log it was reading.
@@ -18,10 +18,15 @@ const ATTEMPTS_MAX: usize = 8;
 
 /// Reads the object's newest state. The caller holds its turn.
 pub(crate) fn wake(engine: &EngineInner, cell: &Cell) -> Result<Box<Resident>> {
+    retry_released(|| read_state(engine, cell))
+}
+
+/// Runs `read` again where a checkpoint moved on and released the log that it was reading.
+pub(crate) fn retry_released<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        match read_state(engine, cell) {
+        match read() {
             Err(Error::Io { file, .. }) if file == RELEASED && attempt < ATTEMPTS_MAX => continue,
             outcome => return outcome,
         }
@@ -35,24 +40,7 @@ fn read_state(engine: &EngineInner, cell: &Cell) -> Result<Box<Resident>> {
     // The log first: what is packed after the snapshot was taken is still in the log for one more checkpoint.
     let last_lsn = cell.last_lsn();
     let snapshot = engine.catalog.snapshot();
-    let mut resident = match newest_head(&snapshot, &cell.key)? {
-        Some(found) => {
-            let mut resident = Resident::from_head(found.head.clone());
-            for run in tail_runs(&snapshot, &cell.key, &found)? {
-                apply_run(&mut resident, &run, found.head.tail_first, &cell.key)?;
-            }
-            resident
-        }
-        None => Resident::from_head(Head::empty()),
-    };
-    if last_lsn > resident.last_lsn {
-        for (record, at) in unpacked_commits(engine, cell.key, last_lsn, resident.last_lsn)? {
-            apply_logged(&mut resident, &record, at, &cell.key)?;
-        }
-    }
-    if resident.overlay.whole_cleared() {
-        resident.base = None;
-    }
+    let resident = version::newest(engine, &snapshot, cell.key, last_lsn)?;
     resident.check();
     check_name(cell, &resident)?;
     engine.counters.woken();
@@ -77,7 +65,12 @@ pub(crate) struct FoundHead {
 
 /// The newest head in the packs.
 pub(crate) fn newest_head(snapshot: &Snapshot, key: &ObjectKey) -> Result<Option<FoundHead>> {
-    let Some(located) = snapshot.newest_head(key)? else {
+    head_at(snapshot, key, Seq(u64::MAX))
+}
+
+/// The newest head in the packs that covers nothing after `at`.
+pub(crate) fn head_at(snapshot: &Snapshot, key: &ObjectKey, at: Seq) -> Result<Option<FoundHead>> {
+    let Some(located) = snapshot.newest_head_at(key, at)? else {
         return Ok(None);
     };
     let (part, followers) = located.pack.read_with_followers(&located.key, &located.place)?;
@@ -149,40 +142,12 @@ fn check_contiguous(runs: &[Run], head: &Head, located: &Located) -> Result<()> 
     Ok(())
 }
 
-fn apply_run(resident: &mut Resident, run: &Run, from: Seq, key: &ObjectKey) -> Result<()> {
-    for (seq, commit) in run.iter().filter(|(seq, _)| *seq >= from) {
-        let body = Body::decode(commit.flags, commit.body).ok_or_else(|| bad_body(key, seq))?;
-        apply_ops(resident, body.ops, key, seq)?;
-    }
-    Ok(())
-}
-
 pub(crate) fn bad_body(key: &ObjectKey, seq: Seq) -> Error {
     Error::Damaged {
         file: "a run or the log".into(),
         offset: 0,
         object: Some(key.id.to_string()),
         reason: format!("the body of commit {seq} is not readable although its checksum is right"),
-    }
-}
-
-fn apply_ops(resident: &mut Resident, ops: &[u8], key: &ObjectKey, seq: Seq) -> Result<()> {
-    let damaged = |reason: String| Error::Damaged {
-        file: "a run or the log".into(),
-        offset: 0,
-        object: Some(key.id.to_string()),
-        reason,
-    };
-    let cuts = resident
-        .overlay
-        .apply(ops)
-        .map_err(|error| damaged(format!("the ops of commit {seq} do not apply: {error}")))?;
-    match cuts.first() {
-        None => Ok(()),
-        Some(cut) => Err(damaged(format!(
-            "commit {seq} reads through to {:?}, which no call of this version makes",
-            cut.base
-        ))),
     }
 }
 
@@ -194,9 +159,29 @@ pub(crate) fn unpacked_commits(
     last_lsn: Lsn,
     after: Lsn,
 ) -> Result<Vec<(OwnedRecord, usize)>> {
+    walk_back(engine, key, last_lsn, |lsn, _| lsn <= after)
+}
+
+/// As [`unpacked_commits`], after the commit `after`.
+pub(crate) fn logged_after(
+    engine: &EngineInner,
+    key: ObjectKey,
+    last_lsn: Lsn,
+    after: Seq,
+) -> Result<Vec<(OwnedRecord, usize)>> {
+    walk_back(engine, key, last_lsn, |_, newer| newer.is_some_and(|newer| newer.0 <= after.0 + 1))
+}
+
+/// Walks back from `lsn` until `done` says so, of a position and the commit that leads there.
+fn walk_back(
+    engine: &EngineInner,
+    key: ObjectKey,
+    mut lsn: Lsn,
+    done: impl Fn(Lsn, Option<Seq>) -> bool,
+) -> Result<Vec<(OwnedRecord, usize)>> {
     let mut commits = Vec::new();
-    let mut lsn = last_lsn;
-    while lsn > after {
+    let mut newer = None;
+    while lsn > Lsn(0) && !done(lsn, newer) {
         let record = engine.log.read(lsn).map_err(|error| match error {
             LogError::Released { .. } => Error::Io {
                 op: "reading",
@@ -210,46 +195,17 @@ pub(crate) fn unpacked_commits(
             .parts()
             .enumerate()
             .find(|(_, part)| part.object == key)
-            .map(|(at, part)| (at, part.prev_lsn));
-        let (at, prev) = found.ok_or_else(|| Error::Damaged {
+            .map(|(at, part)| (at, part.prev_lsn, part.seq));
+        let (at, prev, seq) = found.ok_or_else(|| Error::Damaged {
             file: "log".into(),
             offset: 0,
             object: Some(key.id.to_string()),
             reason: format!("record {lsn} holds no commit of the object it is linked from"),
         })?;
         commits.push((record, at));
+        newer = Some(seq);
         lsn = prev;
     }
     commits.reverse();
     Ok(commits)
-}
-
-fn apply_logged(resident: &mut Resident, record: &OwnedRecord, at: usize, key: &ObjectKey) -> Result<()> {
-    let record = record.as_record();
-    let part = record.parts().nth(at).expect("the part was found by its place");
-    if part.seq != Seq(resident.seq.0 + 1) {
-        return Err(Error::Damaged {
-            file: "log".into(),
-            offset: 0,
-            object: Some(key.id.to_string()),
-            reason: format!("the log goes on at seq {} and the packs end at {}", part.seq, resident.seq),
-        });
-    }
-    let body = Body::decode(part.flags, part.body).ok_or_else(|| bad_body(key, part.seq))?;
-    apply_ops(resident, body.ops, key, part.seq)?;
-    let kind = Kind::from_byte(part.kind);
-    resident.seq = part.seq;
-    resident.last_lsn = record.lsn;
-    resident.last_time = record.time;
-    resident.bytes = resident.bytes.saturating_add_signed(body.delta);
-    resident.exists = !matches!(kind, Some(Kind::Delete | Kind::Purge));
-    if let Some(first) = body.first {
-        resident.salt = Some(first.salt);
-        resident.name = first.name.map(crate::sync::Arc::from);
-    }
-    if kind == Some(Kind::Purge) {
-        resident.salt = None;
-        resident.name = None;
-    }
-    Ok(())
 }

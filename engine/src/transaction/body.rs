@@ -11,7 +11,7 @@
 //! rest  ops, see `ops.rs`
 //! ```
 
-use crate::transaction::ops::{Op, Ops, get_varint, put_varint, unzigzag, zigzag};
+use crate::transaction::ops::{Cut, Op, Ops, get_varint, put_varint, unzigzag, zigzag};
 
 /// What a commit is of; the byte stands in the log, in runs and in the chain hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,16 @@ pub(crate) const FIRST: u8 = 1;
 pub(crate) const BORN: u8 = 2;
 /// Part flag: with this commit the object ceases to exist.
 pub(crate) const GONE: u8 = 4;
+
+/// Whether the object exists after a commit of this kind and these flags.
+pub(crate) fn exists_after(kind: Option<Kind>, flags: u8, before: bool) -> bool {
+    match kind {
+        Some(Kind::Delete | Kind::Purge) => false,
+        // What these lead to may not exist either.
+        Some(Kind::Restore | Kind::Fork) => flags & BORN != 0 || (before && flags & GONE == 0),
+        _ => true,
+    }
+}
 
 /// Longest encoding of the change of an object's bytes, which stands first in a body.
 pub(crate) const BODY_DELTA_BYTES_MAX: u64 = 10;
@@ -121,9 +131,13 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Whether the ops cut the whole range of keys, so that nothing before them is seen any more.
-pub(crate) fn cuts_everything(ops: &[u8]) -> bool {
-    Ops::new(ops).any(|op| matches!(op, Ok(Op::Cut(cut)) if cut.start.is_empty() && cut.end.is_none()))
+/// The last cut of all keys in the ops, if there is one: nothing of the object before them is seen any more.
+pub(crate) fn whole_cut(ops: &[u8]) -> Option<Cut> {
+    let cut = |op| match op {
+        Ok(Op::Cut(cut)) if cut.is_whole() => Some(cut),
+        _ => None,
+    };
+    Ops::new(ops).filter_map(cut).last()
 }
 
 fn text<'a>(rest: &mut &'a [u8], max: usize) -> Option<&'a str> {

@@ -65,7 +65,7 @@ pub(crate) fn erase(held: Held<'_>, kind: Kind, cause: &str) -> Gated<()> {
 
 /// Runs a closure on the object as it is.
 pub(crate) fn read<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
-    let view = View::new(held.engine, held.cell.key, held.resident);
+    let view = View::new(held.engine, held.resident);
     let outcome = f(&view);
     let seen = held.resident.last_lsn.max(view.absorbed());
     hold(held.engine, seen, outcome)
@@ -73,7 +73,7 @@ pub(crate) fn read<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, 
 
 /// As `read`, over the engine's own keys.
 pub(crate) fn read_system<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
-    let view = View::new(held.engine, held.cell.key, held.resident).system();
+    let view = View::new(held.engine, held.resident).system();
     let outcome = f(&view);
     hold(held.engine, held.resident.last_lsn, outcome)
 }
@@ -217,6 +217,9 @@ fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<
     };
     for write in writes.iter_mut() {
         write.apply(appended);
+        if write.draft.kind == Kind::Purge {
+            engine.set_purged(write.held.cell.key, write.held.resident.seq, appended.lsn);
+        }
     }
     engine.appended(record.bytes() as u64, writes.len() as u64);
     Ok(appended.lsn)
@@ -303,7 +306,7 @@ impl Write<'_> {
             }
         }
         if resident.overlay.whole_cleared() {
-            resident.base = None;
+            resident.below = None;
         }
         resident.seq = Seq(resident.seq.0 + 1);
         resident.last_lsn = appended.lsn;

@@ -98,6 +98,18 @@ pub(crate) struct Cut {
     pub(crate) base: CutBase,
 }
 
+impl Cut {
+    /// A cut of all keys.
+    pub(crate) fn whole(base: CutBase) -> Cut {
+        Cut { start: Vec::new(), end: None, base }
+    }
+
+    /// Whether it is of all keys.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.start.is_empty() && self.end.is_none()
+    }
+}
+
 /// What a cut range reads through to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CutBase {

@@ -1,13 +1,20 @@
 //! Reading a range of an object lazily, in either direction, through all its layers.
+//!
+//! The range is cut into stretches: within one, the same leaf answers, or none does. What lies under that leaf is not
+//! looked at.
 
 use std::ops::{Bound, RangeBounds};
 
 use lineal_snapshot::{Leaf, LeafValue};
+use lineal_wal::{ObjectKey, Seq};
 
-use super::reader::{Layers, PatchStack, internal_key, shared_value};
+use super::reader::{Layers, PatchStack, internal_key, missing, parse_patches, shared_value};
 use crate::{
     Result, Value,
-    object::{overlay::Found, resident::Base},
+    object::{
+        overlay::{Found, Overlay},
+        resident::{Below, Leaves},
+    },
     sync::Arc,
 };
 
@@ -52,17 +59,39 @@ pub struct Range<'r> {
     end: Vec<u8>,
     reverse: bool,
     left: u64,
-    below: Option<Vec<Cursor>>,
+    stretch: Option<Stretch<'r>>,
+    /// Deltas that were opened, for the next stretch.
+    deltas: Vec<(ObjectKey, Seq, Arc<Leaf>)>,
     done: bool,
 }
 
-/// Where the range stands in one layer below the overlays: a delta, or the leaf that answers at the moment.
+/// Keys that lie side by side and for which the same layers answer.
+struct Stretch<'r> {
+    /// What lies below the object's own overlay, newest first.
+    layers: Vec<Layer<'r>>,
+    /// Where it ends in the direction of reading; `None`: with the range.
+    bound: Option<Vec<u8>>,
+}
+
+enum Layer<'r> {
+    /// The overlay of a version under a cut.
+    Overlay(&'r Overlay),
+    /// A delta of that object and seq, or a leaf.
+    Leaf(Cursor, ObjectKey, Seq),
+}
+
+/// Where the range stands in one leaf.
 struct Cursor {
     leaf: Arc<Leaf>,
     /// Forward: the next entry. Reverse: the entry after the next one.
     at: usize,
-    /// Whether other leaves follow this one.
-    is_delta: bool,
+}
+
+/// What the leaves of an era say of the place where a range stands.
+enum Answer {
+    Leaf(Arc<Leaf>),
+    /// None answers, up to the next leaf in the direction of reading.
+    Gap(Option<Vec<u8>>),
 }
 
 enum Step {
@@ -76,7 +105,7 @@ enum Step {
 impl<'r> Range<'r> {
     pub(crate) fn new(layers: Layers<'r>, start: Vec<u8>, end: Vec<u8>) -> Range<'r> {
         let done = end <= start;
-        Range { layers, start, end, reverse: false, left: u64::MAX, below: None, done }
+        Range { layers, start, end, reverse: false, left: u64::MAX, stretch: None, deltas: Vec::new(), done }
     }
 
     /// From the last entry to the first. Call it before the first entry is taken.
@@ -99,9 +128,6 @@ impl<'r> Range<'r> {
     }
 
     fn step(&mut self) -> Result<Step> {
-        if self.below.is_none() {
-            self.below = Some(self.open_below()?);
-        }
         let Some(key) = self.next_key()? else { return Ok(Step::End) };
         let value = self.resolve(&key)?;
         self.pass(&key);
@@ -111,92 +137,139 @@ impl<'r> Range<'r> {
         })
     }
 
-    /// Cursors into deltas and the first leaf; none where nothing below the overlays can be seen.
-    fn open_below(&self) -> Result<Vec<Cursor>> {
-        let Some(base) = &self.layers.resident.base else { return Ok(Vec::new()) };
-        if self.layers.overlays().any(|overlay| overlay.whole_cleared()) {
-            return Ok(Vec::new());
-        }
-        let mut cursors = Vec::with_capacity(base.deltas.len() + 1);
-        for seq in &base.deltas {
-            let leaf = self.layers.delta(base, *seq)?;
-            cursors.push(self.cursor(leaf, true));
-        }
-        let leaf = if self.reverse { self.leaf_before(base, &self.end)? } else { Some(self.leaf_at(base)?) };
-        if let Some(leaf) = leaf {
-            cursors.push(self.cursor(leaf, false));
-        }
-        Ok(cursors)
-    }
-
-    fn cursor(&self, leaf: Arc<Leaf>, is_delta: bool) -> Cursor {
-        let at = leaf.lower_bound(if self.reverse { &self.end } else { &self.start });
-        Cursor { leaf, at, is_delta }
-    }
-
-    fn leaf_at(&self, base: &Base) -> Result<Arc<Leaf>> {
-        Ok(self.layers.leaf(base, &self.start)?.1)
-    }
-
-    /// The leaf that answers directly before `fence`.
-    fn leaf_before(&self, base: &Base, fence: &[u8]) -> Result<Option<Arc<Leaf>>> {
-        let located = self.layers.snapshot().leaf_before(&self.layers.key, base.era, fence, base.fold)?;
-        Ok(match located {
-            Some(located) => {
-                let leaf = located.pack.leaf(&located.key, &located.place)?;
-                if leaf.first_fence() >= fence {
-                    return Err(located.damaged("its leaves do not descend".into()));
-                }
-                Some(leaf)
-            }
-            None => None,
-        })
-    }
-
     /// The next key in order that any layer speaks of, within the range.
     fn next_key(&mut self) -> Result<Option<Vec<u8>>> {
-        self.refill()?;
-        let below = self.below.as_deref().unwrap_or_default();
-        let above = self.layers.overlays().filter_map(|overlay| {
-            let found = if self.reverse {
-                overlay.at_or_before(Some(&self.end), false)
-            } else {
-                overlay.at_or_after(&self.start, true)
+        loop {
+            let stretch = match self.stretch.take() {
+                Some(stretch) => stretch,
+                None => self.open_stretch()?,
             };
-            found.map(|(key, _)| key)
-        });
-        let keys = above.chain(below.iter().filter_map(|cursor| cursor.key(self.reverse)));
-        let best = if self.reverse { keys.max() } else { keys.min() };
-        let within = |key: &[u8]| key >= self.start.as_slice() && key < self.end.as_slice();
-        Ok(best.filter(|key| within(key)).map(<[u8]>::to_vec))
+            let key = self.next_in(&stretch);
+            let bound = stretch.bound.clone();
+            self.stretch = Some(stretch);
+            match (key, bound) {
+                (Some(key), _) => return Ok(Some(key)),
+                (None, None) => return Ok(None),
+                (None, Some(bound)) => {
+                    *(if self.reverse { &mut self.end } else { &mut self.start }) = bound;
+                    self.stretch = None;
+                }
+            }
+        }
     }
 
-    /// Goes on to the next leaf where one is used up.
-    fn refill(&mut self) -> Result<()> {
-        let Some(base) = self.layers.resident.base.as_deref() else { return Ok(()) };
-        loop {
-            let cursors = self.below.as_deref().unwrap_or_default();
-            let Some(cursor) =
-                cursors.last().filter(|cursor| !cursor.is_delta && cursor.key(self.reverse).is_none())
-            else {
-                return Ok(());
-            };
-            let next = if self.reverse {
-                let fence = cursor.leaf.first_fence().to_vec();
-                if fence <= self.start { None } else { self.leaf_before(base, &fence)? }
+    fn next_in(&self, stretch: &Stretch<'_>) -> Option<Vec<u8>> {
+        let (start, end) = match (&stretch.bound, self.reverse) {
+            (None, _) => (&self.start, &self.end),
+            (Some(bound), false) => (&self.start, bound),
+            (Some(bound), true) => (bound, &self.end),
+        };
+        let of_overlay = |overlay: &'_ Overlay| -> Option<Vec<u8>> {
+            let found = if self.reverse {
+                overlay.at_or_before(Some(end), false)
             } else {
-                match cursor.leaf.end_fence().map(<[u8]>::to_vec) {
-                    Some(fence) if fence < self.end => Some(self.layers.leaf(base, &fence)?.1),
-                    _ => None,
-                }
+                overlay.at_or_after(start, true)
             };
-            let next = next.map(|leaf| self.cursor(leaf, false));
-            let cursors = self.below.get_or_insert_default();
-            cursors.pop();
-            match next {
-                Some(cursor) => cursors.push(cursor),
-                None => return Ok(()),
+            found
+                .map(|(key, _)| key)
+                .filter(|key| *key >= start.as_slice() && *key < end.as_slice())
+                .map(<[u8]>::to_vec)
+        };
+        let above = self.layers.overlays().filter_map(of_overlay);
+        let below = stretch.layers.iter().filter_map(|layer| match layer {
+            Layer::Overlay(overlay) => of_overlay(overlay),
+            Layer::Leaf(cursor, ..) => cursor
+                .key(self.reverse)
+                .filter(|key| *key >= start.as_slice() && *key < end.as_slice())
+                .map(<[u8]>::to_vec),
+        });
+        let keys = above.chain(below);
+        if self.reverse { keys.max() } else { keys.min() }
+    }
+
+    /// The layers that answer where the range stands.
+    fn open_stretch(&mut self) -> Result<Stretch<'r>> {
+        let mut stretch = Stretch { layers: Vec::new(), bound: None };
+        let hidden = self.layers.overlays().any(Overlay::whole_cleared);
+        let mut below = self.layers.resident.below.as_deref().filter(|_| !hidden);
+        while let Some(layer) = below.take() {
+            if let Some(leaves) = &layer.leaves {
+                for seq in &leaves.deltas {
+                    let delta = self.delta(&layer.key, *seq)?;
+                    stretch.layers.push(Layer::Leaf(self.cursor(delta), layer.key, *seq));
+                }
+                match self.answer(layer, leaves)? {
+                    Answer::Leaf(leaf) => {
+                        let bound = if self.reverse { Some(leaf.first_fence()) } else { leaf.end_fence() };
+                        self.narrow(&mut stretch, bound);
+                        stretch.layers.push(Layer::Leaf(self.cursor(leaf), layer.key, leaves.fold));
+                        return Ok(stretch);
+                    }
+                    Answer::Gap(bound) => self.narrow(&mut stretch, bound.as_deref()),
+                }
             }
+            if let Some(under) = &layer.under {
+                let state = &under.version.state;
+                stretch.layers.push(Layer::Overlay(&state.overlay));
+                below = state.below.as_deref();
+            }
+        }
+        Ok(stretch)
+    }
+
+    /// Ends the stretch at `bound`, if that is nearer than where it ends now.
+    fn narrow(&self, stretch: &mut Stretch<'_>, bound: Option<&[u8]>) {
+        let nearer = bound.filter(|bound| {
+            let limit = stretch.bound.as_deref();
+            if self.reverse {
+                *bound > limit.unwrap_or(&self.start)
+            } else {
+                *bound < limit.unwrap_or(&self.end)
+            }
+        });
+        if let Some(bound) = nearer {
+            stretch.bound = Some(bound.to_vec());
+        }
+    }
+
+    fn delta(&mut self, object: &ObjectKey, seq: Seq) -> Result<Arc<Leaf>> {
+        if let Some((.., leaf)) = self.deltas.iter().find(|(key, at, _)| key == object && *at == seq) {
+            return Ok(Arc::clone(leaf));
+        }
+        let leaf = self.layers.delta(object, seq)?;
+        self.deltas.push((*object, seq, Arc::clone(&leaf)));
+        Ok(leaf)
+    }
+
+    fn cursor(&self, leaf: Arc<Leaf>) -> Cursor {
+        let at = leaf.lower_bound(if self.reverse { &self.end } else { &self.start });
+        Cursor { leaf, at }
+    }
+
+    /// The leaf that answers where the range stands.
+    fn answer(&self, below: &Below, leaves: &Leaves) -> Result<Answer> {
+        let snapshot = self.layers.snapshot();
+        if !self.reverse {
+            return Ok(match self.layers.leaf(below, leaves, &self.start)? {
+                Some(leaf) => Answer::Leaf(leaf),
+                None => Answer::Gap(snapshot.next_fence(&below.key, leaves.era, &self.start, leaves.fold)?),
+            });
+        }
+        let before = snapshot.leaf_before(&below.key, leaves.era, &self.end, leaves.fold)?;
+        let mut gap = None;
+        if let Some(located) = before {
+            let leaf = located.pack.leaf(&located.key, &located.place)?;
+            if leaf.first_fence() >= self.end.as_slice() {
+                return Err(located.damaged("its leaves do not descend".into()));
+            }
+            match leaf.end_fence().filter(|end| *end < self.end.as_slice()) {
+                None => return Ok(Answer::Leaf(leaf)),
+                Some(end) => gap = Some(end.to_vec()),
+            }
+        }
+        match &below.under {
+            Some(_) => Ok(Answer::Gap(gap)),
+            None => Err(missing(&below.key, "the leaf for a key of it")),
         }
     }
 
@@ -211,17 +284,28 @@ impl<'r> Range<'r> {
                 Found::Below => {}
             }
         }
-        let mut deltas = self.layers.resident.base.iter().flat_map(|base| &base.deltas);
-        for cursor in self.below.iter().flatten() {
-            let seq = if cursor.is_delta { deltas.next().copied() } else { None };
-            if cursor.key(self.reverse) != Some(key) {
-                continue;
-            }
-            let at = cursor.index(self.reverse).expect("a cursor with a key has an entry");
-            match cursor.leaf.value(at) {
-                LeafValue::Put(_) => return Ok(Some(patches.over(shared_value(&cursor.leaf, at)))),
-                LeafValue::Delete => return Ok(patches.over_nothing()),
-                LeafValue::Patch(list) => patches.push(self.layers.patches(list, seq.unwrap_or_default())?),
+        for layer in self.stretch.iter().flat_map(|stretch| &stretch.layers) {
+            match layer {
+                Layer::Overlay(overlay) => match overlay.get(key) {
+                    Found::Value(value) => return Ok(Some(patches.over(value.to_value()))),
+                    Found::Deleted => return Ok(patches.over_nothing()),
+                    Found::Patch(list) => patches.push(list),
+                    Found::Below => {}
+                },
+                Layer::Leaf(cursor, object, seq) => {
+                    let Some(at) =
+                        cursor.index(self.reverse).filter(|_| cursor.key(self.reverse) == Some(key))
+                    else {
+                        continue;
+                    };
+                    match cursor.leaf.value(at) {
+                        LeafValue::Put(_) => {
+                            return Ok(Some(patches.over(shared_value(&cursor.leaf, at))));
+                        }
+                        LeafValue::Delete => return Ok(patches.over_nothing()),
+                        LeafValue::Patch(list) => patches.push(parse_patches(object, list, *seq)?),
+                    }
+                }
             }
         }
         Ok(patches.over_nothing())
@@ -229,8 +313,10 @@ impl<'r> Range<'r> {
 
     /// Moves beyond `key`.
     fn pass(&mut self, key: &[u8]) {
-        for cursor in self.below.iter_mut().flatten() {
-            if cursor.key(self.reverse) == Some(key) {
+        for layer in self.stretch.iter_mut().flat_map(|stretch| &mut stretch.layers) {
+            if let Layer::Leaf(cursor, ..) = layer
+                && cursor.key(self.reverse) == Some(key)
+            {
                 cursor.at = if self.reverse { cursor.at - 1 } else { cursor.at + 1 };
             }
         }

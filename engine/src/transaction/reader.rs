@@ -1,18 +1,19 @@
-//! Reading an object through its layers: write set, overlay, delta leaves, leaves.
+//! Reading an object through its layers: write set, overlay, delta leaves, leaves, and the version under them, layer by
+//! layer again.
 
 use std::cell::{OnceCell, Ref};
 
 use lineal_snapshot::{Leaf, LeafValue};
-use lineal_wal::ObjectKey;
+use lineal_wal::{ObjectKey, Seq};
 
 use super::{ops::Patches, tx::entry_bytes};
 use crate::{
-    Result, Value,
-    catalog::{Located, Snapshot},
+    Error, Result, Value,
+    catalog::Snapshot,
     engine::EngineInner,
     object::{
         overlay::{Found, Overlay},
-        resident::{Base, Resident},
+        resident::{Below, Leaves, Resident},
     },
     sync::Arc,
 };
@@ -36,7 +37,6 @@ pub(crate) fn internal_key<R>(space: u8, key: &[u8], f: impl FnOnce(&[u8]) -> R)
 /// The layers of one object in somebody's turn, newest first.
 pub(crate) struct Layers<'r> {
     pub(crate) engine: &'r EngineInner,
-    pub(crate) key: ObjectKey,
     pub(crate) writes: Option<Ref<'r, Overlay>>,
     pub(crate) resident: &'r Resident,
     pub(crate) snapshot: &'r OnceCell<Snapshot>,
@@ -65,9 +65,9 @@ impl Layers<'_> {
                 Found::Below => {}
             }
         }
-        match &self.resident.base {
+        match &self.resident.below {
             None => Ok(patches.over_nothing()),
-            Some(base) => self.get_below(base, key, patches),
+            Some(below) => self.get_below(below, key, patches),
         }
     }
 
@@ -91,30 +91,47 @@ impl Layers<'_> {
         self.writes.as_deref().into_iter().chain([&self.resident.overlay])
     }
 
-    fn get_below(&self, base: &Base, key: &[u8], mut patches: PatchStack) -> Result<Option<Value>> {
-        for seq in &base.deltas {
-            let delta = self.delta(base, *seq)?;
-            match entry_of(&delta, key) {
-                Some((at, LeafValue::Put(_))) => return Ok(Some(patches.over(shared_value(&delta, at)))),
-                Some((_, LeafValue::Delete)) => return Ok(patches.over_nothing()),
-                Some((_, LeafValue::Patch(list))) => patches.push(self.patches(list, *seq)?),
-                None => {}
+    fn get_below<'b>(
+        &self,
+        mut below: &'b Below,
+        key: &[u8],
+        mut patches: PatchStack,
+    ) -> Result<Option<Value>> {
+        loop {
+            if let Some(leaves) = &below.leaves {
+                for seq in &leaves.deltas {
+                    let delta = self.delta(&below.key, *seq)?;
+                    match entry_of(&delta, key) {
+                        Some((at, LeafValue::Put(_))) => {
+                            return Ok(Some(patches.over(shared_value(&delta, at))));
+                        }
+                        Some((_, LeafValue::Delete)) => return Ok(patches.over_nothing()),
+                        Some((_, LeafValue::Patch(list))) => {
+                            patches.push(parse_patches(&below.key, list, *seq)?);
+                        }
+                        None => {}
+                    }
+                }
+                if let Some(leaf) = self.leaf(below, leaves, key)? {
+                    return Ok(match entry_of(&leaf, key) {
+                        Some((at, LeafValue::Put(_))) => Some(patches.over(shared_value(&leaf, at))),
+                        _ => patches.over_nothing(),
+                    });
+                }
+            }
+            let Some(under) = &below.under else { return Ok(patches.over_nothing()) };
+            let state = &under.version.state;
+            match state.overlay.get(key) {
+                Found::Value(value) => return Ok(Some(patches.over(value.to_value()))),
+                Found::Deleted => return Ok(patches.over_nothing()),
+                Found::Patch(over) => patches.push(over),
+                Found::Below => {}
+            }
+            match &state.below {
+                None => return Ok(patches.over_nothing()),
+                Some(next) => below = next,
             }
         }
-        let (_, leaf) = self.leaf(base, key)?;
-        Ok(match entry_of(&leaf, key) {
-            Some((at, LeafValue::Put(_))) => Some(patches.over(shared_value(&leaf, at))),
-            _ => patches.over_nothing(),
-        })
-    }
-
-    pub(crate) fn patches<'p>(&self, list: &'p [u8], seq: lineal_wal::Seq) -> Result<Patches<'p>> {
-        Patches::parse(list).map_err(|error| crate::Error::Damaged {
-            file: "packs".into(),
-            offset: 0,
-            object: Some(self.key.id.to_string()),
-            reason: format!("a patch in the delta of commit {seq} is not readable: {error}"),
-        })
     }
 
     /// The packs, as they were when the transaction first asked for them.
@@ -122,33 +139,43 @@ impl Layers<'_> {
         self.snapshot.get_or_init(|| self.engine.catalog.snapshot())
     }
 
-    pub(crate) fn delta(&self, base: &Base, seq: lineal_wal::Seq) -> Result<Arc<Leaf>> {
-        debug_assert!(seq <= base.fold);
+    pub(crate) fn delta(&self, object: &ObjectKey, seq: Seq) -> Result<Arc<Leaf>> {
         let located =
-            self.snapshot().delta(&self.key, seq)?.ok_or_else(|| self.missing("a delta leaf of it"))?;
+            self.snapshot().delta(object, seq)?.ok_or_else(|| missing(object, "a delta leaf of it"))?;
         Ok(located.pack.leaf(&located.key, &located.place)?)
     }
 
-    /// The leaf that answers for the key, and where it was found.
-    pub(crate) fn leaf(&self, base: &Base, key: &[u8]) -> Result<(Located, Arc<Leaf>)> {
-        let located = self
-            .snapshot()
-            .leaf(&self.key, base.era, key, base.fold)?
-            .ok_or_else(|| self.missing("the leaf for a key of it"))?;
-        let leaf = located.pack.leaf(&located.key, &located.place)?;
-        if !leaf.covers(key) {
-            return Err(self.missing("the leaf for a key of it"));
+    /// The leaf that answers for the key; `None` where the version under them does.
+    pub(crate) fn leaf(&self, below: &Below, leaves: &Leaves, key: &[u8]) -> Result<Option<Arc<Leaf>>> {
+        if let Some(located) = self.snapshot().leaf(&below.key, leaves.era, key, leaves.fold)? {
+            let leaf = located.pack.leaf(&located.key, &located.place)?;
+            if leaf.covers(key) {
+                return Ok(Some(leaf));
+            }
         }
-        Ok((located, leaf))
+        match &below.under {
+            Some(_) => Ok(None),
+            // Leaves over nothing answer for every key.
+            None => Err(missing(&below.key, "the leaf for a key of it")),
+        }
     }
+}
 
-    fn missing(&self, what: &str) -> crate::Error {
-        crate::Error::Damaged {
-            file: "packs".into(),
-            offset: 0,
-            object: Some(self.key.id.to_string()),
-            reason: format!("{what} is in no pack"),
-        }
+pub(crate) fn parse_patches<'p>(object: &ObjectKey, list: &'p [u8], seq: Seq) -> Result<Patches<'p>> {
+    Patches::parse(list).map_err(|error| Error::Damaged {
+        file: "packs".into(),
+        offset: 0,
+        object: Some(object.id.to_string()),
+        reason: format!("a patch in the delta of commit {seq} is not readable: {error}"),
+    })
+}
+
+pub(crate) fn missing(object: &ObjectKey, what: &str) -> Error {
+    Error::Damaged {
+        file: "packs".into(),
+        offset: 0,
+        object: Some(object.id.to_string()),
+        reason: format!("{what} is in no pack"),
     }
 }
 

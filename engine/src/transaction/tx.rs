@@ -137,7 +137,6 @@ impl<'t> Tx<'t> {
         self.index();
         Layers {
             engine: self.engine,
-            key: self.key,
             writes: Some(self.writes.borrow()),
             resident: self.resident,
             snapshot: &self.snapshot,

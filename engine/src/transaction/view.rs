@@ -5,7 +5,7 @@ use std::{
     ops::RangeBounds,
 };
 
-use lineal_wal::{Lsn, ObjectKey};
+use lineal_wal::{Lsn, Micros};
 
 use super::{
     range::{Range, bounds_of, prefix_end},
@@ -13,32 +13,68 @@ use super::{
     tx::SPACE_USER,
 };
 use crate::{
-    Error, Gated, Result, Value, catalog::Snapshot, engine::EngineInner, object::resident::Resident,
+    Error, Gated, Result, Value,
+    catalog::Snapshot,
+    engine::EngineInner,
+    history::version::{Kept, Version},
+    object::resident::Resident,
     sync::Arc,
 };
 
 /// A read-only view of one object.
 ///
-/// Handed to the closure of [`Object::read`](crate::Object::read).
+/// Handed to the closure of [`Object::read`](crate::Object::read), or made by [`Object::at`](crate::Object::at).
 pub struct View<'v> {
-    engine: &'v Arc<EngineInner>,
-    key: ObjectKey,
-    resident: &'v Resident,
+    source: Source<'v>,
     snapshot: OnceCell<Snapshot>,
     absorbed: Cell<Lsn>,
     space: u8,
 }
 
+/// Whose state is looked at.
+enum Source<'v> {
+    /// An object's newest, in a turn.
+    Held(&'v Arc<EngineInner>, &'v Resident),
+    /// An earlier one.
+    Past(Arc<EngineInner>, Arc<Version>),
+}
+
+impl View<'static> {
+    /// A view of a version.
+    pub(crate) fn past(engine: Arc<EngineInner>, kept: Kept) -> View<'static> {
+        View {
+            source: Source::Past(engine, kept.version),
+            snapshot: OnceCell::from(kept.snapshot),
+            absorbed: Cell::new(Lsn(0)),
+            space: SPACE_USER,
+        }
+    }
+}
+
 impl<'v> View<'v> {
     #[inline]
-    pub(crate) fn new(engine: &'v Arc<EngineInner>, key: ObjectKey, resident: &'v Resident) -> View<'v> {
+    pub(crate) fn new(engine: &'v Arc<EngineInner>, resident: &'v Resident) -> View<'v> {
         View {
-            engine,
-            key,
-            resident,
+            source: Source::Held(engine, resident),
             snapshot: OnceCell::new(),
             absorbed: Cell::new(Lsn(0)),
             space: SPACE_USER,
+        }
+    }
+
+    #[inline]
+    fn engine(&self) -> &Arc<EngineInner> {
+        match &self.source {
+            Source::Held(engine, _) => engine,
+            Source::Past(engine, _) => engine,
+        }
+    }
+
+    #[inline]
+    fn resident(&self) -> &Resident {
+        match &self.source {
+            Source::Held(_, resident) => resident,
+            Source::Past(_, version) => &version.state,
         }
     }
 
@@ -49,13 +85,7 @@ impl<'v> View<'v> {
     }
 
     fn layers(&self) -> Layers<'_> {
-        Layers {
-            engine: self.engine,
-            key: self.key,
-            writes: None,
-            resident: self.resident,
-            snapshot: &self.snapshot,
-        }
+        Layers { engine: self.engine(), writes: None, resident: self.resident(), snapshot: &self.snapshot }
     }
 
     /// The value of `key`, or `None`.
@@ -90,17 +120,22 @@ impl<'v> View<'v> {
 
     /// The log position of the object's newest commit; 0 if it has none.
     pub fn lsn(&self) -> u64 {
-        self.resident.last_lsn.0
+        self.resident().last_lsn.0
     }
 
     /// The number of commits the object has had.
     pub fn seq(&self) -> u64 {
-        self.resident.seq.0
+        self.resident().seq.0
+    }
+
+    /// The time of the object's newest commit, in microseconds since the Unix epoch; 0 if it has none.
+    pub fn time(&self) -> Micros {
+        self.resident().last_time
     }
 
     /// Whether the object exists: it was written, and not deleted since.
     pub fn exists(&self) -> bool {
-        self.resident.exists
+        self.resident().exists
     }
 
     /// Looks inside another result of the same engine; see [`Tx::absorb`](crate::Tx::absorb).
@@ -108,7 +143,7 @@ impl<'v> View<'v> {
     /// # Errors
     /// The gated error; [`Error::OtherEngine`] for a gate of another engine that is still shut.
     pub fn absorb<T, E: From<Error>>(&self, gated: Gated<T, E>) -> Result<T, E> {
-        let (result, lsn) = gated.into_engine(&self.engine.output)?;
+        let (result, lsn) = gated.into_engine(&self.engine().output)?;
         self.absorbed.set(self.absorbed.get().max(lsn));
         result
     }
@@ -120,6 +155,6 @@ impl<'v> View<'v> {
 
 impl std::fmt::Debug for View<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("seq", &self.resident.seq).finish_non_exhaustive()
+        f.debug_struct("View").field("seq", &self.resident().seq).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,5 @@
+//! History: the state of any object at any of its commits, and what is made of that.
+
+pub(crate) mod bookmark;
+pub(crate) mod past;
+pub(crate) mod version;

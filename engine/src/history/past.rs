@@ -1,0 +1,286 @@
+//! Finding a point in an object's history, and looking at it.
+
+use lineal_snapshot::Run;
+use lineal_wal::{Lsn, Micros, ObjectKey, Seq};
+
+use super::{
+    bookmark::{Bookmark, BookmarkError},
+    version::{self, Chain, Kept},
+};
+use crate::{
+    Error, Gated, Object, Result, View,
+    engine::EngineInner,
+    gate::inside::Inside,
+    object::{
+        resident::Resident,
+        turns::{Held, Turn},
+        verify::joint_of,
+        wake::{logged_after, newest_head, read_runs, retry_released},
+    },
+    sync::Arc,
+    transaction::commit,
+};
+
+impl Object {
+    /// The point in the object's history where it is now. When the gate opens, everything up to it is durable.
+    ///
+    /// # Errors
+    /// Inside the gate: [`Error::NotFound`] if the object has no commit, or was purged; else as
+    /// [`read`](Object::read).
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// lobby.transact(|tx| tx.put("topic", "hello")).wait()?;
+    /// let mark = lobby.bookmark().wait()?;
+    /// lobby.transact(|tx| tx.put("topic", "bye")).wait()?;
+    /// assert_eq!(lobby.at(&mark)?.get("topic")?.unwrap(), b"hello"[..]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bookmark(&self) -> Gated<Bookmark> {
+        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+            Ok(mut turn) => turn.run(bookmark_held),
+            Err(error) => Gated::open(Err(error)),
+        }
+    }
+
+    /// The bookmark of the last commit at or before `time`. It is durable.
+    ///
+    /// # Errors
+    /// [`BookmarkError::BeforeFirst`] if the object had no commit then, or none that is kept; see
+    /// [`at_time`](Object::at_time) for a view that is empty instead. [`Error::Damaged`].
+    pub fn bookmark_at(&self, time: Micros) -> Result<Bookmark> {
+        match retry_released(|| last_before(&self.engine, self.key(), time))? {
+            Some(seq) => self.bookmark_of(seq.0),
+            None => {
+                let (first, last) = kept(self);
+                Err(BookmarkError::BeforeFirst { time, first, last }.into())
+            }
+        }
+    }
+
+    /// The bookmark of the object's commit number `seq`. It is durable.
+    ///
+    /// # Errors
+    /// [`BookmarkError::Future`] and [`BookmarkError::TooOld`] if there is no such commit, or none that is kept;
+    /// [`Error::Damaged`].
+    pub fn bookmark_of(&self, seq: u64) -> Result<Bookmark> {
+        Ok(bookmark_of(&find(self, Seq(seq))?))
+    }
+
+    /// The object as it was right after the bookmark's commit. Lazy: a read of a large object touches the few blocks
+    /// it needs. It takes no turn, so that it disturbs nobody, and what it reads stays for as long as it lives,
+    /// whatever is written, compacted or deleted meanwhile.
+    ///
+    /// # Errors
+    /// A [`BookmarkError`] if the bookmark cannot be used; [`Error::Damaged`] if what it needs is damaged;
+    /// [`Error::InsideTurn`] if its commit is not durable yet and this is inside of a turn.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// lobby.transact(|tx| { tx.put("a", "1")?; tx.put("b", "2") }).wait()?;
+    /// let mark = lobby.bookmark().wait()?;
+    /// lobby.delete().wait()?;
+    /// let then = lobby.at(&mark)?;
+    /// assert_eq!(then.prefix("").count(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn at(&self, mark: &Bookmark) -> Result<View<'static>> {
+        Ok(View::past(Arc::clone(&self.engine), resolve(self, mark)?))
+    }
+
+    /// As [`at`](Object::at), by the number of the commit; 0 is the empty object before the first one.
+    ///
+    /// # Errors
+    /// As [`bookmark_of`](Object::bookmark_of).
+    pub fn at_seq(&self, seq: u64) -> Result<View<'static>> {
+        if seq == 0 {
+            let snapshot = self.engine.catalog.snapshot();
+            return Ok(View::past(Arc::clone(&self.engine), Kept::nothing(self.key(), snapshot)));
+        }
+        Ok(View::past(Arc::clone(&self.engine), find(self, Seq(seq))?))
+    }
+
+    /// The object as it was at `time`: after the last commit at or before it. Before the first commit it is empty, its
+    /// [`seq`](View::seq) is 0 and it does not [exist](View::exists).
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn at_time(&self, time: Micros) -> Result<View<'static>> {
+        let seq = retry_released(|| last_before(&self.engine, self.key(), time))?;
+        self.at_seq(seq.map_or(0, |seq| seq.0))
+    }
+}
+
+/// The bookmark of the state of an object in its turn.
+pub(crate) fn bookmark_held(held: Held<'_>) -> Gated<Bookmark> {
+    let engine = held.engine;
+    commit::look(held, |key, resident| newest_bookmark(engine, key, resident))
+}
+
+/// The bookmark of an object's newest state.
+pub(crate) fn newest_bookmark(
+    engine: &EngineInner,
+    key: ObjectKey,
+    resident: &mut Resident,
+) -> Result<Bookmark> {
+    if resident.salt.is_none() {
+        return Err(Error::NotFound { what: format!("a commit of object {}", key.id) });
+    }
+    bring_hash(engine, key, resident)?;
+    Ok(Bookmark::new(key, resident.seq, resident.last_time, &resident.hashed.1))
+}
+
+/// Computes the chain hash after the object's newest commit, from the newest one that was computed.
+fn bring_hash(engine: &EngineInner, key: ObjectKey, resident: &mut Resident) -> Result<()> {
+    if resident.hashed.0 == resident.seq {
+        return Ok(());
+    }
+    let from_log = || -> Result<_> {
+        let snapshot = engine.catalog.snapshot();
+        let mut chain = Chain { key, salt: resident.salt, hashed: resident.hashed };
+        for (record, at) in logged_after(engine, key, resident.last_lsn, resident.hashed.0)? {
+            let joint = joint_of(engine, &snapshot, &record)?;
+            let record = record.as_record();
+            let part = record.parts().nth(at).expect("the part was found by its place");
+            chain.step(part.seq, record.time, part.kind, part.flags, joint, part.body)?;
+        }
+        Ok(chain.hashed)
+    };
+    // What the log has let go of is in packs, with hashes beside it.
+    resident.hashed = match from_log() {
+        Ok(hashed) if hashed.0 == resident.seq => hashed,
+        _ => version::read(engine, key, resident.seq)?.version.state.hashed,
+    };
+    Ok(())
+}
+
+/// The version that a bookmark is of, if it can be used on this object.
+pub(crate) fn resolve(object: &Object, mark: &Bookmark) -> Result<Kept> {
+    if mark.object() != object.key() {
+        return Err(BookmarkError::OtherObject { found: mark.object(), wanted: object.key() }.into());
+    }
+    let kept_version = find(object, Seq(mark.seq()))?;
+    if !mark.is_of(&kept_version.version.state.hashed.1) {
+        let (first, last) = kept(object);
+        return Err(BookmarkError::Lost { seq: mark.seq(), first, last }.into());
+    }
+    Ok(kept_version)
+}
+
+pub(crate) fn bookmark_of(kept: &Kept) -> Bookmark {
+    let state = &kept.version.state;
+    Bookmark::new(kept.version.key, state.seq, state.last_time, &state.hashed.1)
+}
+
+/// The version after commit `seq`, once it is durable.
+fn find(object: &Object, seq: Seq) -> Result<Kept> {
+    let engine = &object.engine;
+    engine.check_open()?;
+    object.namespace.check()?;
+    match version::read(engine, object.key(), seq) {
+        Ok(found) => {
+            settle(engine, found.version.state.last_lsn)?;
+            Ok(found)
+        }
+        Err(Error::NotFound { .. }) => {
+            let (first, last) = kept(object);
+            let seq = seq.0;
+            // The purge itself has a number and leaves nothing.
+            let (floor, _) = retry_released(|| span(engine, object.key()))?;
+            Err(if seq <= floor.0 {
+                BookmarkError::TooOld { seq, first, last }
+            } else {
+                BookmarkError::Future { seq, first, last }
+            }
+            .into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until the log is durable up to `lsn`: what is shown of the past is never taken back.
+fn settle(engine: &EngineInner, lsn: Lsn) -> Result<()> {
+    if engine.log.durable() < lsn && engine.line() < lsn {
+        Inside::refuse(engine.output.tag)?;
+        engine.log.wait(lsn)?;
+    }
+    Ok(())
+}
+
+/// The oldest and the newest bookmark that can be used now, as far as they can be read.
+pub(crate) fn kept(object: &Object) -> (Option<Bookmark>, Option<Bookmark>) {
+    let engine = &object.engine;
+    let Ok((floor, last)) = retry_released(|| span(engine, object.key())) else { return (None, None) };
+    if last <= floor {
+        return (None, None);
+    }
+    let of = |seq| version::read(engine, object.key(), seq).ok().map(|kept| bookmark_of(&kept));
+    (of(Seq(floor.0 + 1)), of(last))
+}
+
+/// The newest purge and the newest durable commit.
+pub(crate) fn span(engine: &EngineInner, key: ObjectKey) -> Result<(Seq, Seq)> {
+    let purged = engine.purged(key);
+    let last_lsn = engine.cell(key).last_lsn();
+    let snapshot = engine.catalog.snapshot();
+    let (mut floor, mut last, mut lsn) = (Seq(0), Seq(0), Lsn(0));
+    if let Some(found) = newest_head(&snapshot, &key)? {
+        (floor, last, lsn) = (found.head.floor, found.head.seq, found.head.lsn);
+    }
+    let durable = engine.log.durable();
+    if last_lsn > lsn {
+        for (record, at) in logged_after(engine, key, last_lsn, last)? {
+            let record = record.as_record();
+            if record.lsn <= durable {
+                last = record.parts().nth(at).map_or(last, |part| part.seq);
+            }
+        }
+    }
+    Ok((floor.max(purged), last))
+}
+
+/// The last durable commit at or before `time`. Times never go back from one commit to the next.
+fn last_before(engine: &EngineInner, key: ObjectKey, time: Micros) -> Result<Option<Seq>> {
+    let purged = engine.purged(key);
+    let last_lsn = engine.cell(key).last_lsn();
+    let snapshot = engine.catalog.snapshot();
+    let head = newest_head(&snapshot, &key)?.map(|found| found.head);
+    let (packed, lsn) = head.as_ref().map_or((Seq(0), Lsn(0)), |head| (head.seq, head.lsn));
+    let floor = head.as_ref().map_or(Seq(0), |head| head.floor).max(purged);
+    let durable = engine.log.durable();
+    let mut newest = None;
+    if last_lsn > lsn {
+        for (record, at) in logged_after(engine, key, last_lsn, packed)? {
+            let record = record.as_record();
+            if record.lsn <= durable && record.time <= time {
+                newest = record.parts().nth(at).map(|part| part.seq);
+            }
+        }
+    }
+    if let Some(seq) = newest {
+        return Ok(Some(seq).filter(|seq| *seq > floor));
+    }
+    if packed <= floor {
+        return Ok(None);
+    }
+    let runs = snapshot.runs(&key, Seq(floor.0 + 1), packed)?;
+    // The last of them that begins at or before the time.
+    let (mut low, mut high) = (0, runs.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        let begins = read_runs(&runs[middle])?.first().map(|run: &Run| run.commit_at(0).1.time);
+        if begins.is_some_and(|begins| begins <= time) { low = middle + 1 } else { high = middle }
+    }
+    let Some(found) = low.checked_sub(1) else { return Ok(None) };
+    let commits = read_runs(&runs[found])?;
+    let last = commits.iter().flat_map(Run::iter).filter(|(_, commit)| commit.time <= time).last();
+    Ok(last.map(|(seq, _)| seq).filter(|seq| *seq > floor))
+}
