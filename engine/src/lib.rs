@@ -35,7 +35,7 @@ pub use self::{
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},
     options::{Clock, Options, Random},
-    proof::Root,
+    proof::{CommitHeader, Consistency, Proof, ProofError, Root},
     transaction::{body::Kind, range::Range, tx::Tx, view::View},
     value::Value,
 };

@@ -4,10 +4,14 @@
 //! keeps a root, 32 bytes, can be shown later that a commit was made (inclusion) and that nothing that it covered was
 //! changed since (consistency), and needs neither the engine nor trust in who runs it.
 
+mod commit;
 mod files;
 mod tree;
 
-pub use self::files::Root;
+pub use self::{
+    commit::{CommitHeader, Consistency, Proof, ProofError},
+    files::Root,
+};
 pub(crate) use self::{
     files::{Growth, Settled, Stored},
     tree::{Edge, leaf},
