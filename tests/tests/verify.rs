@@ -9,7 +9,7 @@ use std::{
 };
 
 use lineal::Engine;
-use lineal_tests::world;
+use lineal_tests::{chooser::chooser, world};
 use lineal_wal::sim::SimDisk;
 
 /// A commit that fills a segment of its own.
@@ -71,4 +71,27 @@ fn an_engine_is_verified_though_checkpoints_release_its_log_meanwhile() {
     assert_eq!(done.load(Ordering::Relaxed), 1, "the log was read, and released meanwhile");
     assert_eq!(report.objects, 2);
     engine.close().unwrap();
+}
+
+#[test]
+fn a_power_cut_in_a_checkpoint_is_no_damage_to_who_verifies_without_writing() {
+    let start = || {
+        let disk = SimDisk::new();
+        let engine = world::options(&disk, 3).open("simulated").unwrap();
+        put(&engine, "object");
+        (disk, engine)
+    };
+    let (disk, engine) = start();
+    let first = disk.ops();
+    engine.checkpoint().unwrap();
+    for op in first..disk.ops() {
+        let (disk, engine) = start();
+        disk.power_off_at(op);
+        engine.checkpoint().unwrap_err();
+        for seed in 0..60 {
+            let after = disk.crash(&mut chooser(seed));
+            let engine = world::options(&after, 4).open_read_only("simulated").unwrap();
+            engine.verify(&mut |_| ()).unwrap_or_else(|error| panic!("operation {op}, seed {seed}: {error}"));
+        }
+    }
 }

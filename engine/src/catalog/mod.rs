@@ -77,6 +77,8 @@ pub(crate) struct Catalog {
     merging: Mutex<()>,
     /// The highest pack number that was ever given out.
     highest: AtomicU64,
+    /// The newest pack, if it was found unlisted where nothing may be written: its footer may have one copy only.
+    unsettled: Option<PackNumber>,
 }
 
 /// What lookups see.
@@ -178,11 +180,10 @@ impl Catalog {
             },
         })?;
         let listed = |number| rows.as_ref().is_some_and(|rows| rows.rows.contains_key(&number));
-        if let Some(newest) = plan.live.last().filter(|newest| !listed(newest.number))
-            && !options.read_only
-        {
+        let mut unsettled = plan.live.last().map(|newest| newest.number).filter(|newest| !listed(*newest));
+        if let Some(newest) = unsettled.take_if(|_| !options.read_only) {
             // Its footer may be in the page cache only, and what it unlists is about to be removed.
-            Pack::settle(&disk, newest.number)?;
+            Pack::settle(&disk, newest)?;
         }
         let members = plan
             .live
@@ -208,6 +209,7 @@ impl Catalog {
             publishing: Mutex::new(Publishing::default()),
             merging: Mutex::new(()),
             highest: AtomicU64::new(plan.highest.0),
+            unsettled,
         };
         let wanted = catalog.pack_rows(&packs);
         let table = table.filter(|_| plan.table_fits);
@@ -350,6 +352,20 @@ impl Catalog {
     /// The live packs, oldest first.
     pub(crate) fn live(&self) -> Vec<Arc<Pack>> {
         self.state().packs.iter().map(|member| Arc::clone(&member.pack)).collect()
+    }
+
+    /// Verifies one of the live packs from end to end.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Pack`].
+    pub(crate) fn verify_pack(&self, pack: &Arc<Pack>) -> Result<(), CatalogError> {
+        if self.unsettled == Some(pack.number()) {
+            pack.verify_unlisted(&mut |_| ())?;
+        } else {
+            pack.verify(&mut |_| ())?;
+        }
+        Ok(())
     }
 
     /// Numbers about the catalog.
