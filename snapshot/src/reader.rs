@@ -312,6 +312,12 @@ impl Pack {
         if let Some(top) = self.top.get() {
             return Ok(top);
         }
+        let top = self.read_top()?;
+        Ok(self.top.get_or_init(|| top))
+    }
+
+    /// The top of the index as the file has it now.
+    pub(crate) fn read_top(&self) -> Result<Top, PackError> {
         let footer = &self.footer;
         // The footer was checked against the file's length, so this is never more than the file.
         let mut bytes = vec![0; footer.top_bytes as usize];
@@ -319,9 +325,8 @@ impl Pack {
         if page_crc(self.salt, footer.top_offset, &bytes) != footer.top_crc {
             return Err(self.damaged(footer.top_offset, None, "the top of the index fails its checksum"));
         }
-        let top = Top::decode(&bytes, footer.index_pages, footer.filter_offset)
-            .ok_or_else(|| self.damaged(footer.top_offset, None, "the top of the index does not add up"))?;
-        Ok(self.top.get_or_init(|| top))
+        Top::decode(&bytes, footer.index_pages, footer.filter_offset)
+            .ok_or_else(|| self.damaged(footer.top_offset, None, "the top of the index does not add up"))
     }
 
     /// An index page, verified. `keep` puts it into the cache.
@@ -330,26 +335,44 @@ impl Pack {
         if let Some(Cached::Page(page)) = self.cache.get(self.owner, offset) {
             return Ok(page);
         }
-        let mut page = zeroed(bytes as usize);
-        self.read_exact(Arc::get_mut(&mut page).expect("a new Arc has one owner"), offset)?;
-        let crc = Wire::new(&page).u32().expect("a page is longer than its checksum");
-        if crc != page_crc(self.salt, offset, &page[4..]) {
-            return Err(self.damaged(offset, None, "an index page fails its checksum"));
-        }
+        let page = self.read_index_page(offset, bytes)?;
         if keep {
             self.cache.insert(self.owner, offset, Cached::Page(page.clone()));
         }
         Ok(page)
     }
 
+    /// An index page as the file has it now, verified.
+    pub(crate) fn read_index_page(&self, offset: u64, bytes: u32) -> Result<Arc<[u8]>, PackError> {
+        let mut page = zeroed(bytes as usize);
+        self.read_exact(Arc::get_mut(&mut page).expect("a new Arc has one owner"), offset)?;
+        let crc = Wire::new(&page).u32().expect("a page is longer than its checksum");
+        if crc != page_crc(self.salt, offset, &page[4..]) {
+            return Err(self.damaged(offset, None, "an index page fails its checksum"));
+        }
+        Ok(page)
+    }
+
     /// A page of the filter, verified; its checksum is its last four bytes.
     pub(crate) fn filter_page(&self, index: u64) -> Result<Arc<[u8]>, PackError> {
-        let page_bytes = PAGE_LINES * LINE_BYTES as u64 + 4;
-        // The footer was checked: the filter's size follows from its line count, and lies in the file.
-        let offset = self.footer.filter_offset + index * page_bytes;
+        let offset = self.filter_page_offset(index);
         if let Some(Cached::Page(page)) = self.cache.get(self.owner, offset) {
             return Ok(page);
         }
+        let page = self.read_filter_page(index)?;
+        self.cache.insert(self.owner, offset, Cached::Page(page.clone()));
+        Ok(page)
+    }
+
+    fn filter_page_offset(&self, index: u64) -> u64 {
+        let page_bytes = PAGE_LINES * LINE_BYTES as u64 + 4;
+        // The footer was checked: the filter's size follows from its line count, and lies in the file.
+        self.footer.filter_offset + index * page_bytes
+    }
+
+    /// A page of the filter as the file has it now, verified.
+    pub(crate) fn read_filter_page(&self, index: u64) -> Result<Arc<[u8]>, PackError> {
+        let offset = self.filter_page_offset(index);
         let lines = (self.footer.filter_lines - index * PAGE_LINES).min(PAGE_LINES) as usize;
         let mut page = zeroed(lines * LINE_BYTES + 4);
         self.read_exact(Arc::get_mut(&mut page).expect("a new Arc has one owner"), offset)?;
@@ -357,7 +380,6 @@ impl Pack {
         if page_crc(self.salt, offset, content).to_le_bytes() != crc {
             return Err(self.damaged(offset, None, "a filter page fails its checksum"));
         }
-        self.cache.insert(self.owner, offset, Cached::Page(page.clone()));
         Ok(page)
     }
 

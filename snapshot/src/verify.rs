@@ -3,9 +3,9 @@
 use crate::entry::{EntryKey, EntryValue, Kind, Place};
 use crate::error::PackError;
 use crate::filter::{LINE_BYTES, PAGE_LINES, hash_object, line_contains, line_of};
-use crate::format::{FrameFound, GROUP_BYTES_MAX, HEADER_BYTES, HeaderFound};
-use crate::index::PageCursor;
-use crate::reader::{Pack, read_first_frame, read_header, read_last_frame};
+use crate::format::{GROUP_BYTES_MAX, HEADER_BYTES, HeaderFound, encode_frame};
+use crate::index::{PageCursor, Top};
+use crate::reader::{Pack, read_header};
 use crate::sync::Arc;
 use lineal_wal::ObjectKey;
 
@@ -26,21 +26,42 @@ pub struct VerifyCounts {
     pub entries: u64,
     /// Objects that have an entry.
     pub objects: u64,
-    /// Valid copies of the footer, 1 or 2. One is enough; the other was damaged, or its writer was interrupted.
+    /// Right copies of the footer: 2, or 1 where [`Pack::verify_unlisted`] took one for enough.
     pub footer_copies: u8,
 }
 
 impl Pack {
-    /// Verifies the whole file: header, footers, every part's checksum, that blocks and index fill the file without a
-    /// gap, that entries ascend, that the filter has every object, that all counts agree, and the content hash.
-    /// `progress` is called with how many bytes of the file are done.
+    /// Verifies the whole file: header, both copies of the footer, every part's checksum, that blocks and index fill the
+    /// file without a gap, that entries ascend, that the filter has every object, that all counts agree, and the content
+    /// hash. Everything is read from the file again, whatever the pack holds in memory. `progress` is called with how
+    /// many bytes of the file are done.
     ///
     /// Parts are not decompressed: a right checksum means that they are what was written.
     ///
     /// # Errors
     /// [`PackError::Damaged`] for the first thing that is wrong; [`PackError::Io`].
     pub fn verify(self: &Arc<Self>, progress: &mut dyn FnMut(u64)) -> Result<VerifyCounts, PackError> {
-        let footer_copies = self.verify_ends()?;
+        self.verify_with(Wanted::BothFooters, progress)
+    }
+
+    /// As [`verify`](Self::verify), for a complete pack that nothing lists yet and that was not
+    /// [settled](Self::settle): its writer may have been cut off in the second copy of the footer, which is no damage.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_unlisted(
+        self: &Arc<Self>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<VerifyCounts, PackError> {
+        self.verify_with(Wanted::OneFooter, progress)
+    }
+
+    fn verify_with(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<VerifyCounts, PackError> {
+        let footer_copies = self.verify_ends(wanted)?;
         let mut walk = Walk::new(self)?;
         let walked = walk.run(progress);
         let counts = walk.counts;
@@ -51,7 +72,7 @@ impl Pack {
         Ok(VerifyCounts { bytes: self.footer().file_bytes, footer_copies, ..counts })
     }
 
-    fn verify_ends(&self) -> Result<u8, PackError> {
+    fn verify_ends(&self, wanted: Wanted) -> Result<u8, PackError> {
         let io = |error| PackError::io("read", &self.path, error);
         let footer = self.footer();
         match read_header(&*self.file).map_err(io)? {
@@ -63,14 +84,31 @@ impl Pack {
         if length > footer.file_bytes {
             return Err(self.damaged(footer.file_bytes, None, "there are bytes after the footer"));
         }
-        let first = read_first_frame(&*self.file, footer.footer_offset, length).map_err(io)?;
-        let last = read_last_frame(&*self.file, length).map_err(io)?;
-        let same = |found| matches!(found, FrameFound::Valid(ref found) if **found == *footer);
-        let copies = u8::from(same(first)) + u8::from(length == footer.file_bytes && same(last));
-        if copies == 0 {
-            return Err(self.damaged(footer.footer_offset, None, "no copy of the footer is valid any more"));
+        let frame = encode_frame(&footer.encode_body());
+        let first = self.difference(&frame, footer.footer_offset, length)?;
+        let second = self.difference(&frame, footer.footer_offset + frame.len() as u64, length)?;
+        match (first, second, wanted) {
+            (None, None, _) => Ok(2),
+            (None, Some(_), Wanted::OneFooter) | (Some(_), None, Wanted::OneFooter) => Ok(1),
+            (Some(_), Some(_), _) => {
+                Err(self.damaged(footer.footer_offset, None, "no copy of the footer is valid any more"))
+            }
+            (Some(at), None, Wanted::BothFooters) => {
+                Err(self.damaged(at, None, "the first copy of the footer differs from the second"))
+            }
+            (None, Some(at), Wanted::BothFooters) => {
+                Err(self.damaged(at, None, "the second copy of the footer differs from the first"))
+            }
         }
-        Ok(copies)
+    }
+
+    /// Where the file, which is so long, first differs from `frame` at `offset`.
+    fn difference(&self, frame: &[u8], offset: u64, length: u64) -> Result<Option<u64>, PackError> {
+        let there = length.saturating_sub(offset).min(frame.len() as u64) as usize;
+        let mut found = vec![0; there];
+        self.read_exact(&mut found, offset)?;
+        let same = found.iter().zip(frame).take_while(|(found, wanted)| found == wanted).count();
+        Ok((same < frame.len()).then_some(offset + same as u64))
     }
 
     fn verify_content(&self) -> Result<(), PackError> {
@@ -91,9 +129,17 @@ impl Pack {
     }
 }
 
+/// How many right copies of the footer there must be.
+#[derive(Clone, Copy)]
+enum Wanted {
+    BothFooters,
+    OneFooter,
+}
+
 /// A walk over all entries and their parts, in the order of the file.
 struct Walk<'a> {
     pack: &'a Arc<Pack>,
+    top: Top,
     filter: Vec<Arc<[u8]>>,
     /// The end of what is accounted for.
     at: u64,
@@ -110,9 +156,10 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(pack: &'a Arc<Pack>) -> Result<Self, PackError> {
         let pages = pack.footer().filter_lines.div_ceil(PAGE_LINES);
-        let filter = (0..pages).map(|page| pack.filter_page(page)).collect::<Result<_, _>>()?;
+        let filter = (0..pages).map(|page| pack.read_filter_page(page)).collect::<Result<_, _>>()?;
         Ok(Self {
             pack,
+            top: pack.read_top()?,
             filter,
             at: HEADER_BYTES as u64,
             next_page: 0,
@@ -125,24 +172,24 @@ impl<'a> Walk<'a> {
     }
 
     fn run(&mut self, progress: &mut dyn FnMut(u64)) -> Result<(), PackError> {
-        let top = self.pack.top()?;
         let mut last_key = Vec::new();
-        for index in 0..top.len() {
-            let (page_offset, _) = top.page(index);
-            let page = self.pack.index_page(index, false)?;
-            let bad = || self.pack.bad_index(index);
+        for index in 0..self.top.len() {
+            let pack = self.pack;
+            let (page_offset, page_bytes) = self.top.page(index);
+            let page = pack.read_index_page(page_offset, page_bytes)?;
+            let bad = || pack.damaged(page_offset, None, "an index page does not add up");
             let mut cursor = PageCursor::first(&page).ok_or_else(bad)?;
             let mut first = true;
             while cursor.step(&page).ok_or_else(bad)? {
                 let key = cursor.key();
                 let ascends = self.counts.entries == 0 || key > last_key;
                 let separated = !first
-                    || top.separator(index) <= &key[..]
-                        && (index == 0 || top.separator(index) > &last_key[..]);
+                    || self.top.separator(index) <= &key[..]
+                        && (index == 0 || self.top.separator(index) > &last_key[..]);
                 if !ascends || !separated {
-                    return Err(self.pack.damaged(page_offset, None, "entries do not ascend"));
+                    return Err(pack.damaged(page_offset, None, "entries do not ascend"));
                 }
-                self.entry(&key, &cursor.value(&page, self.pack.number()), page_offset)?;
+                self.entry(&key, &cursor.value(&page, pack.number()), page_offset)?;
                 last_key = key;
                 first = false;
             }
@@ -194,7 +241,7 @@ impl<'a> Walk<'a> {
                 if open.is_some_and(|(_, bytes, done)| bytes != done) {
                     return Err(gap(place.file_offset()));
                 }
-                self.skip_index()?;
+                self.skip_index();
                 if place.block_offset != self.at || place.part_offset != 0 {
                     return Err(gap(place.file_offset()));
                 }
@@ -231,20 +278,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Passes the index pages that lie at `at`.
-    fn skip_index(&mut self) -> Result<(), PackError> {
-        let top = self.pack.top()?;
-        while self.next_page < top.len() && top.page(self.next_page).0 == self.at {
-            self.at += u64::from(top.page(self.next_page).1);
+    fn skip_index(&mut self) {
+        while self.next_page < self.top.len() && self.top.page(self.next_page).0 == self.at {
+            self.at += u64::from(self.top.page(self.next_page).1);
             self.next_page += 1;
         }
-        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), PackError> {
         let (pack, footer) = (self.pack, self.pack.footer());
         let whole = self.block.is_none_or(|(_, bytes, done)| bytes == done);
-        self.skip_index()?;
-        if !whole || self.at != footer.filter_offset || self.next_page != pack.top()?.len() {
+        self.skip_index();
+        if !whole || self.at != footer.filter_offset || self.next_page != self.top.len() {
             return Err(pack.damaged(self.at, None, "blocks and index do not fill the file"));
         }
         let counts = self.counts;

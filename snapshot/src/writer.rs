@@ -323,14 +323,15 @@ impl PackWriter {
         })
     }
 
-    /// Removes the unfinished file.
+    /// Removes the unfinished file, durably.
     ///
     /// # Errors
-    /// [`PackError::Io`]; the file then stays, and is dead.
+    /// [`PackError::Io`]; the file then stays or may come back, and is dead.
     pub fn abandon(self) -> Result<(), PackError> {
         let Self { disk, file, path, .. } = self;
         drop(file);
-        disk.remove(&path).map_err(|error| PackError::io("remove", &path, error))
+        disk.remove(&path).map_err(|error| PackError::io("remove", &path, error))?;
+        disk.sync_dir(PACK_FOLDER).map_err(|error| PackError::io("sync the folder of", &path, error))
     }
 
     fn footer(&self, input: FooterInput) -> Footer {

@@ -345,3 +345,86 @@ fn a_read_error_fails_the_call_that_met_it_and_is_over_when_the_disk_is_well() {
     }
     assert_eq!(world.dump().unwrap(), whole);
 }
+
+/// Pack files that no open pack accounts for.
+fn dead_packs(disk: &SimDisk, world: &World) -> usize {
+    let files = disk.files().iter().filter(|path| path.starts_with("packs/")).count();
+    files - usize::try_from(world.engine().stats().packs).unwrap()
+}
+
+/// A world with several packs, and the step that writes one more.
+fn before_a_pack(last: &Step) -> (SimDisk, World, State) {
+    let disk = SimDisk::new();
+    let mut world = World::open(&disk, 1).unwrap();
+    let mut state = State::new();
+    let mut steps = workload();
+    steps.truncate(8);
+    steps.extend([Step::Checkpoint, Step::Commit(0, vec![put("more", "1")])]);
+    for step in steps {
+        world.step(&step).unwrap();
+        model::apply(&mut state, &step);
+    }
+    assert!(matches!(last, Step::Checkpoint | Step::Compact));
+    (disk, world, state)
+}
+
+#[test]
+fn a_pack_that_is_not_published_leaves_no_file() {
+    let mut removed = 0;
+    for step in [Step::Checkpoint, Step::Compact] {
+        let (disk, mut world, _) = before_a_pack(&step);
+        let first = disk.ops();
+        world.step(&step).unwrap();
+        let ops = first..disk.ops();
+        for (op, error) in ops.flat_map(|op| {
+            [std::io::ErrorKind::Other, std::io::ErrorKind::StorageFull].map(|error| (op, error))
+        }) {
+            let context = format!("{step:?}: {error:?} at operation {}", op - first);
+            let (disk, mut world, state) = before_a_pack(&step);
+            disk.fail(Fault::at(op).path("packs").error(error));
+            let failed = world.step(&step).is_err();
+            disk.heal();
+            removed += usize::from(failed);
+            // One that failed in removing what it replaced was published.
+            assert!(!failed || dead_packs(&disk, &world) == 0, "{context}");
+            // Whatever a power cut leaves of the removal opens.
+            for fate in 0..2 {
+                let after = disk.crash(&mut |count| if fate == 0 { 0 } else { count - 1 });
+                let found = World::open(&after, 7).and_then(|world| world.dump());
+                assert_eq!(found.unwrap(), model::visible(&state), "{context}, fate {fate}");
+            }
+            world.step(&step).unwrap_or_else(|error| panic!("{context}, again: {error}"));
+            assert_eq!(dead_packs(&disk, &world), 0, "{context}, again");
+            assert_eq!(world.dump().unwrap(), model::visible(&state), "{context}");
+        }
+    }
+    assert!(removed > 10, "{removed}");
+}
+
+#[test]
+fn a_pack_whose_row_failed_goes_once_it_is_certain_to_be_unlisted() {
+    let full = || Fault::on(OpKind::Write).path("catalog.redb").error(std::io::ErrorKind::StorageFull);
+    for (fault, certain) in [(full(), true), (full().sticky(), false)] {
+        for step in [Step::Checkpoint, Step::Compact] {
+            let context = format!("{step:?}, certain: {certain}");
+            let (disk, mut world, state) = before_a_pack(&step);
+            // The row is tried twice.
+            disk.fail(fault.clone());
+            disk.fail(fault.clone());
+            assert!(matches!(world.step(&step), Err(Error::NoSpace { .. })), "{context}");
+            assert_eq!(dead_packs(&disk, &world), usize::from(!certain), "{context}");
+            disk.heal();
+            for fate in 0..3 {
+                let after = match fate {
+                    0 => disk.crash(&mut |_| 0),
+                    1 => disk.crash(&mut |count| count - 1),
+                    _ => disk.kill(),
+                };
+                let found = World::open(&after, 7).and_then(|world| world.dump());
+                assert_eq!(found.unwrap(), model::visible(&state), "{context}, fate {fate}");
+            }
+            world.step(&step).unwrap();
+            assert_eq!(dead_packs(&disk, &world), 0, "{context}: the next one takes it along");
+        }
+    }
+}

@@ -105,6 +105,19 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
+    ambush: Arc<Mutex<Option<Ambush>>>,
+}
+
+/// What happens once, just before some read.
+struct Ambush {
+    path: String,
+    act: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for Ambush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ambush").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -355,7 +368,7 @@ impl SimDisk {
     }
 
     fn of(state: State) -> Self {
-        Self { state: Arc::new(Mutex::new(state)) }
+        Self { state: Arc::new(Mutex::new(state)), ambush: Arc::default() }
     }
 
     /// Limits the disk to this many bytes of files; `None` takes the limit away.
@@ -377,6 +390,12 @@ impl SimDisk {
     /// Takes back all faults that are still due.
     pub fn heal(&self) {
         self.state.lock().faults.clear();
+    }
+
+    /// Does something once, on the reading thread and before it reads, when next a path is read that contains `part`.
+    /// So a test lets one thing happen in the middle of another.
+    pub fn before_read(&self, part: &str, act: impl FnOnce() + Send + 'static) {
+        *self.ambush.lock() = Some(Ambush { path: part.to_owned(), act: Box::new(act) });
     }
 
     /// From the operation of this number on everything fails, reads too.
@@ -693,6 +712,13 @@ impl SimFile {
 
 impl DiskFile for SimFile {
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let sprung = {
+            let mut ambush = self.disk.ambush.lock();
+            ambush.take_if(|ambush| self.path.contains(&ambush.path))
+        };
+        if let Some(ambush) = sprung {
+            (ambush.act)();
+        }
         let mut state = self.disk.state.lock();
         state.operate(OpKind::Read, &self.path)?;
         let content = &state.content(self.file).view;

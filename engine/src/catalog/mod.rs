@@ -77,6 +77,8 @@ pub(crate) struct Catalog {
     merging: Mutex<()>,
     /// The highest pack number that was ever given out.
     highest: AtomicU64,
+    /// The newest pack, if it was found unlisted where nothing may be written: its footer may have one copy only.
+    unsettled: Option<PackNumber>,
 }
 
 /// What lookups see.
@@ -91,6 +93,15 @@ struct State {
 struct Publishing {
     /// Unlisted packs whose files could not be removed yet.
     leftover: BTreeSet<PackNumber>,
+    /// Packs whose row failed to be written: whether they are listed is not known before the next row stands.
+    doubtful: BTreeSet<PackNumber>,
+}
+
+impl Publishing {
+    /// A row was made durable that lists none of the doubtful packs.
+    fn resolve(&mut self) {
+        self.leftover.append(&mut self.doubtful);
+    }
 }
 
 /// A catalog that was opened, and what it was found to be.
@@ -178,11 +189,10 @@ impl Catalog {
             },
         })?;
         let listed = |number| rows.as_ref().is_some_and(|rows| rows.rows.contains_key(&number));
-        if let Some(newest) = plan.live.last().filter(|newest| !listed(newest.number))
-            && !options.read_only
-        {
+        let mut unsettled = plan.live.last().map(|newest| newest.number).filter(|newest| !listed(*newest));
+        if let Some(newest) = unsettled.take_if(|_| !options.read_only) {
             // Its footer may be in the page cache only, and what it unlists is about to be removed.
-            Pack::settle(&disk, newest.number)?;
+            Pack::settle(&disk, newest)?;
         }
         let members = plan
             .live
@@ -208,6 +218,7 @@ impl Catalog {
             publishing: Mutex::new(Publishing::default()),
             merging: Mutex::new(()),
             highest: AtomicU64::new(plan.highest.0),
+            unsettled,
         };
         let wanted = catalog.pack_rows(&packs);
         let table = table.filter(|_| plan.table_fits);
@@ -352,6 +363,20 @@ impl Catalog {
         self.state().packs.iter().map(|member| Arc::clone(&member.pack)).collect()
     }
 
+    /// Verifies one of the live packs from end to end.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Pack`].
+    pub(crate) fn verify_pack(&self, pack: &Arc<Pack>) -> Result<(), CatalogError> {
+        if self.unsettled == Some(pack.number()) {
+            pack.verify_unlisted(&mut |_| ())?;
+        } else {
+            pack.verify(&mut |_| ())?;
+        }
+        Ok(())
+    }
+
     /// Numbers about the catalog.
     pub(crate) fn stats(&self) -> CatalogStats {
         let state = self.state();
@@ -424,7 +449,8 @@ impl PublishGuard<'_> {
     /// # Errors
     ///
     /// [`CatalogError::ReadOnly`], [`CatalogError::NoSpace`], [`CatalogError::Io`]: nothing changed for
-    /// lookups. The pack is complete all the same; the next open adopts it unless a later one is finished.
+    /// lookups. The pack's file is removed if a row that does not list it could be made durable. Else it
+    /// stays, complete, until the next row stands; the next open adopts it unless a later one is finished.
     pub(crate) fn publish(
         &mut self,
         added: Option<(LivePack, Arc<Pack>)>,
@@ -435,7 +461,9 @@ impl PublishGuard<'_> {
         let state = catalog.state();
         let mut members: Vec<Member> =
             state.packs.iter().filter(|member| !removed.contains(&member.live.number)).cloned().collect();
+        let mut number = None;
         if let Some((live, pack)) = added {
+            number = Some(live.number);
             assert!(
                 state.packs.iter().next_back().is_none_or(|newest| newest.live.number < live.number),
                 "a pack is published with a number above all others"
@@ -443,13 +471,50 @@ impl PublishGuard<'_> {
             catalog.highest.fetch_max(live.number.0, Ordering::AcqRel);
             members.push(Member { live, pack, merged: false });
         }
-        let published = catalog.publish_rows(&state, Packs::new(members))?;
+        let published = match catalog.publish_rows(&state, Packs::new(members)) {
+            Ok(published) => published,
+            Err(error) => {
+                if let Some(number) = number {
+                    self.doubt(number);
+                }
+                return Err(error);
+            }
+        };
         catalog.swap(published);
+        self.publishing.resolve();
         let gone = removed.iter().filter(|number| state.packs.keeps(**number));
         self.publishing.leftover.extend(gone);
         // It is published: a dead file that stays, or comes back after a crash, is removed later.
         let _ = catalog.remove_leftover(&mut self.publishing);
         Ok(())
+    }
+
+    /// Gives up a pack that no row was ever written for, and removes its file. If that fails the file is dead, or
+    /// adopted by an open that finds it complete; while this catalog is open the next one published takes it along.
+    pub(crate) fn abandon(&mut self, number: PackNumber) {
+        self.publishing.leftover.insert(number);
+        // As said: what stays harms nothing.
+        let _ = self.catalog.remove_leftover(&mut self.publishing);
+    }
+
+    /// Removes the pack whose row failed, if it is certain to be listed nowhere: a commit of the table that failed may
+    /// be found there after a crash, so only a later one, durable and without the row, makes certain.
+    fn doubt(&mut self, number: PackNumber) {
+        let catalog = self.catalog;
+        self.publishing.doubtful.insert(number);
+        let usable = catalog.state().view.clone().filter(|view| view.table().fault().is_none());
+        let Some(view) = usable.or_else(|| catalog.heal().map(|(view, _)| view)) else { return };
+        let (table, state) = (view.table(), catalog.state());
+        match table.set_packs(&catalog.pack_rows(&state.packs)).and_then(|()| table.view()) {
+            Ok(view) => {
+                catalog.swap(State { packs: Arc::clone(&state.packs), view: Some(Arc::new(view)) });
+                self.publishing.resolve();
+                let _ = catalog.remove_leftover(&mut self.publishing);
+            }
+            Err(_) => {
+                catalog.heal();
+            }
+        }
     }
 }
 

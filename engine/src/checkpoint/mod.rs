@@ -175,12 +175,12 @@ impl NewPack {
 
     /// Gives up; nothing of it is left but an unused number.
     pub(crate) fn abandon(self) {
-        // As above: without a footer it is dead, wherever it lies.
+        // Without a footer it is dead, wherever it lies: if it cannot be removed now, the next open removes it.
         let _ = self.writer.abandon();
     }
 
     /// Makes the pack durable, then its footer, then its row, and takes `removed` out of what is live. Returns
-    /// its size in bytes.
+    /// its size in bytes. After an error its file is gone again, unless the row may have been listed.
     pub(crate) fn publish(
         mut self,
         engine: &EngineInner,
@@ -188,13 +188,12 @@ impl NewPack {
         removed: &[PackNumber],
     ) -> Result<u64> {
         if let Err(error) = self.writer.seal() {
-            // The file has no footer: if it cannot be removed now, the next open removes it.
-            let _ = self.writer.abandon();
+            self.abandon();
             return Err(error.into());
         }
         assert!(engine.log.durable() >= footing.line, "a pack is never ahead of the durable log");
         if let Some(poison) = engine.log.poisoned() {
-            let _ = self.writer.abandon();
+            self.abandon();
             return Err(poison.into());
         }
         let mut publishing = engine.catalog.lock_publish();
@@ -205,9 +204,20 @@ impl NewPack {
             live: publishing.live_except(removed),
             meta: footing.meta,
         };
-        let live: LivePack = self.writer.finish(footer)?;
+        let finished = self.writer.finish(footer).and_then(|live| {
+            let pack = Pack::open(&engine.disk, engine.catalog.cache(), self.number)?;
+            Ok((live, pack))
+        });
+        let (live, pack): (LivePack, Arc<Pack>) = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                // Complete or not, no row names it. Should a crash bring it back complete it is adopted, which loses
+                // nothing: it holds what the log still has.
+                publishing.abandon(self.number);
+                return Err(error.into());
+            }
+        };
         let bytes = live.bytes;
-        let pack = Pack::open(&engine.disk, engine.catalog.cache(), self.number)?;
         publishing.publish(Some((live, pack)), removed)?;
         Ok(bytes)
     }

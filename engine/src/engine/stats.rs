@@ -2,8 +2,17 @@
 
 use std::fmt::Write;
 
+use lineal_wal::{Record, RecordPlace};
+
 use super::{Engine, EngineInner};
-use crate::{Error, Result, object::Verified, sync::atomic::Ordering};
+use crate::{
+    Error, Result,
+    object::{
+        Verified,
+        wake::{log_error, retry_released},
+    },
+    sync::atomic::Ordering,
+};
 
 /// Counters and sizes of an engine at one moment. Counters begin at 0 when the engine is opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -206,16 +215,21 @@ pub(crate) fn verify(engine: &Engine, progress: &mut dyn FnMut(u64)) -> Result<V
     inner.check_open()?;
     let mut report = VerifyReport::default();
     for pack in inner.catalog.live() {
-        pack.verify(&mut |_| ())?;
+        inner.catalog.verify_pack(&pack)?;
         report.packs += 1;
         report.pack_bytes += pack.footer().file_bytes;
     }
     report.catalog_rows = inner.catalog.verify(&mut |_| ())?.rows;
     let (roots, edge) = inner.roots();
     report.root_hashes = roots.verify(&edge)?;
-    inner.log.scan(inner.line(), inner.log.durable(), &mut |_, _| {
-        report.log_records += 1;
-        Ok(())
+    report.log_records = retry_released(|| {
+        let mut records = 0;
+        let mut count = |_: &Record<'_>, _: RecordPlace| {
+            records += 1;
+            Ok(())
+        };
+        inner.log.scan(inner.line(), inner.log.durable(), &mut count).map_err(log_error)?;
+        Ok(records)
     })?;
     let mut count = |verified: Verified, report: &mut VerifyReport| {
         report.objects += 1;

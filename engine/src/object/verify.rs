@@ -7,7 +7,7 @@ use super::{
     Object,
     head::{Hash, Head},
     turns::Turn,
-    wake::{bad_body, newest_head, read_runs, unpacked_commits},
+    wake::{bad_body, newest_head, read_runs, retry_released, unpacked_commits},
 };
 use crate::{
     Error, Result,
@@ -56,14 +56,12 @@ struct Step<'a> {
 pub(crate) fn verify(object: &Object) -> Result<Verified> {
     let engine = &object.engine;
     Inside::refuse(engine.output.tag)?;
-    // In the object's turn, so that what is walked in the log does not move on.
+    // In the object's turn, so that it makes no commit meanwhile. Checkpoints take no turn and move on.
     let (outcome, lsn) = {
         let mut turn = Turn::take(engine, &object.namespace, &object.cell)?;
         turn.run(|held| {
-            (
-                verify_held(engine, held.cell.key, held.resident.seq, held.resident.last_lsn),
-                held.resident.last_lsn,
-            )
+            let (key, seq, lsn) = (held.cell.key, held.resident.seq, held.resident.last_lsn);
+            (retry_released(|| verify_held(engine, key, seq, lsn)), lsn)
         })
     };
     engine.log.wait(lsn)?;

@@ -11,7 +11,7 @@ use crate::{
     history::version,
 };
 
-/// How often a wake starts again because a checkpoint moved on under it and released the log it was reading.
+/// How often reading starts again because checkpoints moved on under it and released the log it was reading.
 ///
 /// Source: chosen; each time takes two whole checkpoints.
 const ATTEMPTS_MAX: usize = 8;
@@ -21,15 +21,27 @@ pub(crate) fn wake(engine: &EngineInner, cell: &Cell) -> Result<Box<Resident>> {
     retry_released(|| read_state(engine, cell))
 }
 
-/// Runs `read` again where a checkpoint moved on and released the log that it was reading.
+/// Runs `read`, and again while it fails because checkpoints released the log that it was reading. What they released
+/// is in packs by then, so `read` takes a snapshot of the catalog of its own each time.
 pub(crate) fn retry_released<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
+    for _ in 1..ATTEMPTS_MAX {
         match read() {
-            Err(Error::Io { file, .. }) if file == RELEASED && attempt < ATTEMPTS_MAX => continue,
+            Err(Error::Io { file, .. }) if file == RELEASED => {}
             outcome => return outcome,
         }
+    }
+    read()
+}
+
+/// The error of reading the log, with a mark on what [`retry_released`] can cure.
+pub(crate) fn log_error(error: LogError) -> Error {
+    match error {
+        LogError::Released { .. } => Error::Io {
+            op: "reading",
+            file: RELEASED.into(),
+            source: crate::sync::Arc::new(std::io::Error::other(error)),
+        },
+        other => other.into(),
     }
 }
 
@@ -182,14 +194,7 @@ fn walk_back(
     let mut commits = Vec::new();
     let mut newer = None;
     while lsn > Lsn(0) && !done(lsn, newer) {
-        let record = engine.log.read(lsn).map_err(|error| match error {
-            LogError::Released { .. } => Error::Io {
-                op: "reading",
-                file: RELEASED.into(),
-                source: crate::sync::Arc::new(std::io::Error::other(error)),
-            },
-            other => other.into(),
-        })?;
+        let record = engine.log.read(lsn).map_err(log_error)?;
         let found = record
             .as_record()
             .parts()

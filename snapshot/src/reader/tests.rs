@@ -167,26 +167,48 @@ fn every_flipped_bit_gives_the_exact_answer_or_an_error_and_verify_finds_it() {
     ask_everything(&open(&disk, 5).unwrap(), &model).unwrap();
     let image = disk.image();
     let (path, bytes) = image.first_key_value().unwrap();
-    let mut silent_but_unused = 0;
+    let frames = bytes.len() as u64 - open(&disk, 5).unwrap().footer().footer_offset;
+    let footers = bytes.len() as u64 - frames;
+    let mut in_a_footer = 0;
     for bit in 0..bytes.len() as u64 * 8 {
         let disk = SimDisk::from_image(&image);
         disk.flip_bit(path, bit);
         // Two copies of the footer and a header that is not needed with the second: one bit never hides a pack.
         let pack = open(&disk, 5).unwrap_or_else(|error| panic!("bit {bit}: {error}"));
         let asked = ask_everything(&pack, &model);
-        match pack.verify(&mut |_| ()) {
-            Ok(counts) => {
-                assert_eq!(counts.footer_copies, 1, "bit {bit} is not found");
+        match pack.verify(&mut |_| ()).expect_err("a flipped bit is found") {
+            PackError::Damaged { path: found, offset, .. } if bit / 8 >= footers => {
+                assert_eq!((&found, offset), (path, bit / 8), "a copy of the footer that differs");
+                assert_eq!(pack.verify_unlisted(&mut |_| ()).unwrap().footer_copies, 1);
                 assert!(asked.is_ok(), "bit {bit}");
-                silent_but_unused += 1;
+                in_a_footer += 1;
             }
-            Err(error) => assert!(error.is_damage(), "bit {bit}: {error}"),
+            error => assert!(error.is_damage(), "bit {bit}: {error}"),
         }
         if let Err(error) = asked {
             assert!(error.is_damage(), "bit {bit}: {error}");
         }
     }
-    assert!(silent_but_unused > 0, "the footers were reached");
+    assert_eq!(in_a_footer, frames * 8, "every bit of the footers");
+}
+
+#[test]
+fn verify_reads_the_file_whatever_is_in_memory() {
+    let disk = SimDisk::new();
+    let model = small_model();
+    write_model(&disk, 5, small_options(), &model).unwrap();
+    let image = disk.image();
+    let (path, _) = image.first_key_value().unwrap();
+    let footer = open(&disk, 5).unwrap().footer().clone();
+    for damaged in [footer.filter_offset, footer.top_offset] {
+        let disk = SimDisk::from_image(&image);
+        let pack = open(&disk, 5).unwrap();
+        pack.load().unwrap();
+        ask_everything(&pack, &model).unwrap();
+        disk.flip_bit(path, damaged * 8);
+        let error = pack.verify(&mut |_| ()).unwrap_err();
+        assert!(matches!(error, PackError::Damaged { offset, .. } if offset == damaged), "{error}");
+    }
 }
 
 #[test]
@@ -206,7 +228,9 @@ fn a_pack_cut_at_any_length_is_incomplete_or_whole() {
             Ok(pack) => {
                 assert!(length >= live.bytes - frame);
                 ask_everything(&pack, &model).unwrap();
-                assert_eq!(pack.verify(&mut |_| ()).unwrap().footer_copies, 1);
+                assert_eq!(pack.verify_unlisted(&mut |_| ()).unwrap().footer_copies, 1);
+                let cut = pack.verify(&mut |_| ()).unwrap_err();
+                assert!(matches!(cut, PackError::Damaged { offset, .. } if offset == length), "{cut}");
             }
         }
     }

@@ -61,7 +61,10 @@ impl Session {
                 let cause = terms.cause.clone().unwrap_or_default();
                 self.erase(&target, &terms, |object| object.delete_because(&cause))
             }
-            Request::Purge { target, terms } => self.erase(&target, &terms, Object::purge),
+            Request::Purge { target, terms } => {
+                let cause = terms.cause.clone().unwrap_or_default();
+                self.erase(&target, &terms, |object| object.purge_because(&cause))
+            }
             Request::VerifyObject(target) => self.verify_object(&target),
             Request::VerifyAll => self.verify_all(),
             Request::Sync => self.sync(),
@@ -134,11 +137,11 @@ impl Session {
         let object = self.object(&write.target)?;
         let mut spot = Spot::default();
         let gate = object.transact(|tx| {
-            spot = Spot::before(tx.seq(), &object);
+            spot = Spot { seq: tx.seq(), lsn: tx.lsn() };
             apply(tx, &write)?;
             Ok(String::new())
         });
-        let known = spot.after(&object)?.fields();
+        let known = spot.after(&object).fields();
         Ok(Answer::Gated { known, gate, bytes: 0 })
     }
 
@@ -148,14 +151,14 @@ impl Session {
         let each: Vec<&Object> = objects.iter().collect();
         let mut spots = Vec::with_capacity(each.len());
         let gate = self.engine.transact_all(&each, |txs| {
-            spots.extend(txs.iter().zip(&objects).map(|(tx, object)| Spot::before(tx.seq(), object)));
+            spots.extend(txs.iter().map(|tx| Spot { seq: tx.seq(), lsn: tx.lsn() }));
             txs.iter_mut().zip(writes).try_for_each(|(tx, write)| apply(tx, write))?;
             Ok(String::new())
         });
         let mut newest = 0;
         let mut txns = Vec::with_capacity(spots.len());
         for (spot, object) in spots.into_iter().zip(&objects) {
-            let spot = spot.after(object)?;
+            let spot = spot.after(object);
             newest = spot.lsn.max(newest);
             txns.push(format!("{{{}}}", spot.fields()));
         }
@@ -216,12 +219,12 @@ impl Session {
         let mut spot = None;
         let gate = object.read(|view| {
             check_seq(terms, view.seq())?;
-            spot = Some(Spot::before(view.seq(), &object));
+            spot = Some(Spot { seq: view.seq(), lsn: view.lsn() });
             Ok(String::new())
         });
         let Some(spot) = spot else { return Ok(Answer::Gated { known: String::new(), gate, bytes: 0 }) };
         let gate = how(&object).map(|()| String::new());
-        let known = spot.after(&object)?.fields();
+        let known = spot.after(&object).fields();
         Ok(Answer::Gated { known, gate, bytes: 0 })
     }
 
@@ -302,13 +305,12 @@ fn read(object: &Object, f: impl FnOnce(&View<'_>) -> Result<String, Error>) -> 
     let mut spot = Spot::default();
     let mut bytes = 0;
     let gate = object.read(|view| {
-        spot = Spot::before(view.seq(), object);
+        spot = Spot { seq: view.seq(), lsn: view.lsn() };
         let fields = f(view)?;
         bytes = fields.len();
         Ok(fields)
     });
-    let known = spot.after(object)?.fields();
-    Ok(Answer::Gated { known, gate, bytes })
+    Ok(Answer::Gated { known: spot.fields(), gate, bytes })
 }
 
 fn entries(view: &View<'_>, list: &List) -> Result<String, Error> {
@@ -354,24 +356,11 @@ struct Spot {
 }
 
 impl Spot {
-    /// Where it stands inside a transaction or a read.
-    fn before(seq: u64, object: &Object) -> Spot {
-        Spot { seq, lsn: object.last_lsn().0 }
-    }
-
-    /// Where it stands now, when at most one commit was made since.
-    fn after(self, object: &Object) -> Result<Spot, Error> {
-        let lsn = object.last_lsn().0;
-        let seq = self.seq + u64::from(lsn != self.lsn);
-        if lsn > 0 || seq == 0 {
-            return Ok(Spot { seq, lsn });
-        }
-        // Its newest commit is durable and packed, so this waits for nothing.
-        match object.info() {
-            Ok(info) => Ok(Spot { seq, lsn: info.lsn }),
-            Err(Error::NotFound { .. }) => Ok(Spot { seq, lsn }),
-            Err(error) => Err(error),
-        }
+    /// Where it stands now, when at most one commit was made since and nobody else writes.
+    fn after(self, object: &Object) -> Spot {
+        // 0 if its newest commit is in the packs, and then none was made since.
+        let lsn = object.last_lsn().0.max(self.lsn);
+        Spot { seq: self.seq + u64::from(lsn != self.lsn), lsn }
     }
 
     fn fields(self) -> String {

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Exec, dump, lineal, text};
+use crate::support::{Exec, dump, image, lineal, text};
 
 fn put(key: &str, value: &str) -> String {
     json!({"op": "put", "ns": "rooms", "obj": "lobby", "key": key, "value": value}).to_string()
@@ -287,4 +287,43 @@ fn a_reader_that_goes_away_ends_the_session_cleanly() {
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(dump(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_reply_tells_the_position_of_what_is_packed_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut exec = Exec::start(dir.path());
+    let written = exec.done(&put("k", "v"));
+    assert_eq!(exec.end(), 0);
+    // Opened again after a clean close, nothing of the object is in the log.
+    let mut exec = Exec::start(dir.path());
+    for reply in [
+        exec.done(&get("k")),
+        exec.done(r#"{"op":"list","ns":"rooms","obj":"lobby"}"#),
+        exec.done(r#"{"op":"txn","ns":"rooms","obj":"lobby","ops":[]}"#),
+    ] {
+        assert_eq!((&reply["seq"], &reply["lsn"]), (&json!(1), &written["lsn"]), "{reply}");
+    }
+    let next = exec.done(&put("k", "w"));
+    assert_eq!(next["seq"], 2);
+    assert!(next["lsn"].as_u64() > written["lsn"].as_u64());
+    assert_eq!(exec.end(), 0);
+}
+
+#[test]
+fn a_purge_keeps_its_cause_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut exec = Exec::start(dir.path());
+    exec.done(&put("k", "v"));
+    let cause = "the right to be forgotten";
+    let purged = exec.done(
+        &json!({"op": "purge", "ns": "rooms", "obj": "lobby", "cause": cause, "expect_seq": 1}).to_string(),
+    );
+    assert_eq!(purged["seq"], 2);
+    exec.kill();
+    let logged = image(dir.path())
+        .values()
+        .filter(|bytes| bytes.windows(cause.len()).any(|window| window == cause.as_bytes()))
+        .count();
+    assert_eq!(logged, 1);
 }

@@ -6,4 +6,6 @@ mod commands;
 mod demo;
 mod durability;
 mod exec;
+mod poison;
+mod salvage;
 mod support;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
 };
@@ -43,12 +43,12 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) fn start(dir: &Path) -> Exec {
-        let mut child = lineal()
-            .args(["exec", "--dir", text(dir)])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Exec::spawn(lineal().args(["exec", "--dir", text(dir)]))
+    }
+
+    /// Starts what becomes a `lineal exec`.
+    pub(crate) fn spawn(command: &mut Command) -> Exec {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let requests = child.stdin.take();
         let replies = BufReader::new(child.stdout.take().unwrap());
         Exec { child, requests, replies }
@@ -85,6 +85,13 @@ impl Exec {
         assert_eq!((&reply["ok"], &reply["error"]), (&false.into(), &error.into()), "{line} -> {reply}");
         assert!(!reply["message"].as_str().unwrap().is_empty());
         reply
+    }
+
+    /// What it said on stderr, which its command pipes, until it ended.
+    pub(crate) fn stderr(&mut self) -> String {
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
     }
 
     /// Both ends, for a thread that sends while another one receives.
