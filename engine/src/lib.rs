@@ -31,7 +31,11 @@ pub use self::{
         event::Cx,
         output::{GateFuture, Gated},
     },
-    history::bookmark::{Bookmark, BookmarkError},
+    history::{
+        bookmark::{Bookmark, BookmarkError},
+        change::{Change, CutTo},
+        commits::{CommitInfo, History},
+    },
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},
     options::{Clock, Options, Random},

@@ -7,12 +7,12 @@ use lineal_wal::{ObjectKey, Seq};
 
 use super::{
     fold::{self, Folded},
-    window::{Commit, no_head},
+    window::no_head,
 };
 use crate::{
     Error, Result,
     catalog::Snapshot,
-    lineage::{self, Link},
+    lineage::{self, Link, walk::Commit},
     object::{
         head::{Hash, Head, HeadCut, Leaves},
         overlay::Overlay,

@@ -1,5 +1,8 @@
-//! History: the state of any object at any of its commits, and what is made of that.
+//! History: the commits of an object, the state at any of them, and what is made of that.
 
 pub(crate) mod bookmark;
+pub(crate) mod change;
+pub(crate) mod commits;
 pub(crate) mod past;
+mod trail;
 pub(crate) mod version;

@@ -11,7 +11,7 @@ pub(crate) mod turns;
 pub(crate) mod verify;
 pub(crate) mod wake;
 
-use std::future::Future;
+use std::{future::Future, ops::RangeBounds};
 
 use lineal_wal::{Lsn, ObjectId, ObjectKey};
 
@@ -21,9 +21,10 @@ use self::{
 };
 pub use self::{info::ObjectInfo, verify::Verified};
 use crate::{
-    Cx, Error, Gated, Kind, Result, Tx, View,
+    Change, Cx, Error, Gated, History, Kind, Result, Tx, View,
     engine::EngineInner,
     gate::{event, inside::Inside},
+    history::commits,
     namespace::NamespaceInner,
     sync::Arc,
     transaction::commit,
@@ -238,6 +239,41 @@ impl Object {
     /// Whether the object has memory now.
     pub fn is_resident(&self) -> bool {
         self.cell.turns.with_idle(|resident| resident.is_some()).unwrap_or(true)
+    }
+
+    /// The commits in a range of seqs, newest first, lazily: those that are durable. See [`History`] for the other order
+    /// and for bounds in time. An object without commits has none to list, and a purged object lists what came after.
+    /// Takes no turn.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Io`] if it cannot be read, here or as an item; [`Error::Dropped`];
+    /// [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// for topic in ["hello", "welcome"] {
+    ///     lobby.transact(|tx| { tx.cause("set the topic")?; tx.put("topic", topic) }).wait()?;
+    /// }
+    /// let newest = lobby.history(..)?.next().unwrap()?;
+    /// assert_eq!((newest.seq, newest.cause.as_str(), newest.changes), (2, "set the topic", 1));
+    /// assert_eq!(newest.hash, lobby.verify()?.hash);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn history(&self, range: impl RangeBounds<u64>) -> Result<History> {
+        History::new(self, &range)
+    }
+
+    /// What the commit `seq` wrote, in order. Takes no turn.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the object has no such commit that is durable and kept; else as
+    /// [`history`](Object::history).
+    pub fn changes(&self, seq: u64) -> Result<Vec<Change>> {
+        commits::changes(self, seq)
     }
 
     /// Checks the object's chain from its first kept commit to its newest one, and every part that holds its
