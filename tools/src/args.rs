@@ -72,6 +72,17 @@ Example:
   lineal verify --dir data
 ";
 
+const PROOF_HELP: &str = "\
+Each checkpoint publishes a root: one hash over the newest commits of all objects it packed, and so over all before them.
+Keep roots where whoever runs the engine cannot change them. A proof is one JSON object; any program can check it.
+
+Examples:
+  lineal proof --dir data                                                the newest root
+  lineal proof --dir data --ns rooms --object lobby --seq 7 > p.json     that commit 7 was made
+  lineal proof --dir data --since 1000 > c.json                          that nothing under the root of 1000 heads changed
+  lineal proof --check p.json --root 5f3a...                             check it, with no engine at hand
+";
+
 const STAT_HELP: &str = "\
 Examples:
   lineal stat --dir data
@@ -108,6 +119,9 @@ pub(crate) enum Command {
     /// Print counters and sizes.
     #[command(after_help = with_codes(STAT_HELP))]
     Stat(Stat),
+    /// Prove that a commit was made, or that no past was rewritten; and check such proofs.
+    #[command(after_help = with_codes(PROOF_HELP))]
+    Proof(Proof),
 }
 
 impl Command {
@@ -122,6 +136,7 @@ impl Command {
             Command::Dump(_) => false,
             Command::Verify(args) => args.json,
             Command::Stat(args) => args.json,
+            Command::Proof(args) => args.json,
         }
     }
 }
@@ -270,6 +285,38 @@ pub(crate) struct Stat {
     /// As text that Prometheus reads
     #[arg(long)]
     pub(crate) prometheus: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+#[command(group = ArgGroup::new("from").required(true).args(["dir", "check"]))]
+pub(crate) struct Proof {
+    /// The data directory; it is only read
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The namespace of the object
+    #[arg(long, value_name = "N", requires = "seq", conflicts_with = "check")]
+    pub(crate) ns: Option<String>,
+    /// The object, by name
+    #[arg(long, value_name = "O", requires = "ns", conflicts_with = "id")]
+    pub(crate) object: Option<String>,
+    /// The object, by id
+    #[arg(long, value_name = "HEX", requires = "ns", value_parser = parse_id)]
+    pub(crate) id: Option<ObjectId>,
+    /// The number of the commit to prove
+    #[arg(long, value_name = "N", requires = "ns")]
+    pub(crate) seq: Option<u64>,
+    /// Prove that nothing has changed since the root of so many heads
+    #[arg(long, value_name = "HEADS", conflicts_with_all = ["ns", "check"])]
+    pub(crate) since: Option<u64>,
+    /// A proof to check
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check: Option<PathBuf>,
+    /// The root that it has to lead to
+    #[arg(long, value_name = "HEX", requires = "check")]
+    pub(crate) root: Option<String>,
+    /// As JSON (a proof always is)
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod json;
 mod objects;
 mod open;
 mod progress;
+mod proof;
 mod signals;
 mod stat;
 mod stdout;
@@ -53,5 +54,6 @@ fn run(command: Command) -> Outcome {
         Command::Dump(args) => dump::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Stat(args) => stat::run(&args),
+        Command::Proof(args) => proof::run(&args),
     }
 }

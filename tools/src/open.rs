@@ -28,14 +28,19 @@ fn refuse_missing(dir: &Path) -> Outcome {
     }
 }
 
+/// The object that the arguments name, whether it exists or not.
+pub(crate) fn any_object(engine: &Engine, address: &Address) -> Outcome<Object> {
+    let namespace = engine.existing_namespace(&address.ns)?;
+    match (&address.object, address.id) {
+        (Some(name), _) => Ok(namespace.object(name)?),
+        (None, Some(id)) => Ok(namespace.by_id(id)?),
+        (None, None) => Err(Failure::usage("name the object with --object or --id")),
+    }
+}
+
 /// The object that the arguments name, and what is known of it. It exists.
 pub(crate) fn existing_object(engine: &Engine, address: &Address) -> Outcome<(Object, ObjectInfo)> {
-    let namespace = engine.existing_namespace(&address.ns)?;
-    let object = match (&address.object, address.id) {
-        (Some(name), _) => namespace.object(name)?,
-        (None, Some(id)) => namespace.by_id(id)?,
-        (None, None) => return Err(Failure::usage("name the object with --object or --id")),
-    };
+    let object = any_object(engine, address)?;
     let info = info_of(&object)?.ok_or_else(|| {
         Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown()))
     })?;

@@ -32,7 +32,6 @@ const LIST: u8 = u8::MAX;
 
 /// A root that a checkpoint published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Root {
     /// How many heads the tree holds.
     pub size: u64,

@@ -7,5 +7,6 @@ mod demo;
 mod durability;
 mod exec;
 mod poison;
+mod proof;
 mod salvage;
 mod support;
