@@ -31,6 +31,7 @@ pub use self::{
         event::Cx,
         output::{GateFuture, Gated},
     },
+    history::retention::Retention,
     history::{
         bookmark::{Bookmark, BookmarkError},
         change::{Change, CutTo},

@@ -6,6 +6,7 @@
 mod compaction;
 mod fold;
 mod pack_object;
+mod retire;
 mod window;
 
 use lineal_snapshot::{

@@ -5,14 +5,20 @@
 //!   "next"       u32: the number that the next namespace gets; numbers are never used again
 //!   "ns/" name   u32 number, then three u64 limits (u64::MAX: none): namespace bytes, objects, object bytes
 //!   "gone/" u32  the number (big-endian) of a dropped namespace whose parts compaction may drop
+//!   "keep/" u32  of a namespace, by number (big-endian): u64 microseconds, u64 bytes of history (u64::MAX: any);
+//!                the default without a row
+//!   "running"    u64 running time, u64 wall clock when that was last followed
 //! ```
 
-use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
+use std::collections::HashMap;
+
+use lineal_wal::{Micros, NamespaceId, ObjectId, ObjectKey};
 
 use super::EngineInner;
 use crate::{
     Error, Gated, Result, Tx, View,
     gate::inside::Inside,
+    history::retention::{Retention, Running},
     namespace::{NamespaceInner, Quotas},
     object::turns::{Held, Turn},
     sync::Arc,
@@ -25,6 +31,8 @@ pub(crate) const KEY: ObjectKey = ObjectKey { namespace: NamespaceId(0), id: Obj
 const NEXT: &[u8] = b"next";
 const NAMED: &[u8] = b"ns/";
 const GONE: &[u8] = b"gone/";
+const KEEP: &[u8] = b"keep/";
+const RUNNING: &[u8] = b"running";
 const ROW_BYTES: usize = 28;
 
 // Neither waits for room in memory or log: the checkpoint, which makes room, reads this object itself.
@@ -139,6 +147,56 @@ pub(crate) fn dropped(engine: &Arc<EngineInner>) -> Result<Vec<NamespaceId>> {
                 Ok(NamespaceId(u32::from_be_bytes(id)))
             })
             .collect()
+    })
+    .wait()
+}
+
+fn keep(namespace: NamespaceId) -> Vec<u8> {
+    [KEEP, &namespace.0.to_be_bytes()].concat()
+}
+
+/// How much history a namespace keeps.
+pub(crate) fn retention(engine: &Arc<EngineInner>, namespace: NamespaceId) -> Result<Retention> {
+    let row = read(engine, |view| view.get(keep(namespace))).wait()?;
+    row.map_or(Ok(Retention::default()), |row| Retention::decode(&row).ok_or_else(bad_row))
+}
+
+/// Writes how much history a namespace keeps.
+pub(crate) fn write_retention(
+    engine: &Arc<EngineInner>,
+    namespace: NamespaceId,
+    retention: Retention,
+) -> Gated<()> {
+    write(engine, |tx| {
+        tx.cause(format!("retention of namespace {namespace} set"))?;
+        tx.put(keep(namespace), retention.encode())
+    })
+}
+
+/// How much history each namespace keeps that does not keep the default.
+pub(crate) fn retentions(engine: &Arc<EngineInner>) -> Result<HashMap<NamespaceId, Retention>> {
+    read(engine, |view| {
+        view.prefix(KEEP)
+            .map(|entry| {
+                let (key, row) = entry?;
+                let id = <[u8; 4]>::try_from(&key[KEEP.len()..]).map_err(|_| bad_row())?;
+                Ok((NamespaceId(u32::from_be_bytes(id)), Retention::decode(&row).ok_or_else(bad_row)?))
+            })
+            .collect()
+    })
+    .wait()
+}
+
+/// Lets running time follow the wall clock, and returns it, once that is durable.
+pub(crate) fn follow_clock(engine: &Arc<EngineInner>, trusted: bool) -> Result<Micros> {
+    let wall = (engine.options.clock)();
+    write(engine, |tx| {
+        let before = tx.get(RUNNING)?.map(|row| Running::decode(&row).ok_or_else(bad_row)).transpose()?;
+        let running = before.map_or_else(|| Running::start(wall), |before| before.follow(wall, trusted));
+        if before != Some(running) {
+            tx.put(RUNNING, running.encode())?;
+        }
+        Ok(running.time)
     })
     .wait()
 }

@@ -4,5 +4,6 @@ pub(crate) mod bookmark;
 pub(crate) mod change;
 pub(crate) mod commits;
 pub(crate) mod past;
+pub(crate) mod retention;
 mod trail;
 pub(crate) mod version;
