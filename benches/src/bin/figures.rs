@@ -1,31 +1,34 @@
 //! Measures every figure of `benches/README.md` in one run, each beside its floor.
 //!
-//! `cargo run --release -p lineal-benches --bin figures [-- --only resident,commits,million,steady]`
+//! `cargo run --release -p lineal-benches --bin figures [-- --only resident,commits,million,steady,history]`
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use lineal::Result;
 use lineal_benches::{
-    figures::{commits, million, resident, steady},
+    figures::{commits, history, million, resident, steady},
     report::Figure,
 };
 
 /// Measures Lineal's figures on this machine, each beside its floor.
 #[derive(Parser)]
 struct Arguments {
-    /// Which groups to measure: resident, commits, million, steady.
+    /// Which groups to measure: resident, commits, million, steady, history.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where to put the data; it is removed afterwards. Default: a new folder below the current one.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// How many objects `million` and `steady` use.
+    /// How many objects `million`, `steady` and `history` use.
     #[arg(long, default_value_t = 1_000_000)]
     objects: usize,
     /// How long each run of `steady` lasts, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// How large the large object of `history` is, in MiB.
+    #[arg(long, default_value_t = 1024)]
+    large_mib: usize,
     /// Internal: what a child that will be killed does.
     #[arg(long, hide = true)]
     role: Option<String>,
@@ -67,6 +70,9 @@ fn run(arguments: &Arguments) -> Result<()> {
             steady::prepare(&path, arguments.objects)?;
         }
         print(steady::measure(&path, arguments.seconds)?);
+    }
+    if wanted("history") {
+        print(history::measure(&dir, arguments.objects, arguments.large_mib << 20)?);
     }
     std::fs::remove_dir_all(&dir).map_err(lineal::Error::other)
 }

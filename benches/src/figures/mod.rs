@@ -1,6 +1,7 @@
 //! One module for each group of figures.
 
 pub mod commits;
+pub mod history;
 pub mod million;
 pub mod resident;
 pub mod steady;
