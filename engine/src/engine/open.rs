@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Error, Options, Result,
     catalog::{Catalog, CatalogOptions, Opened},
-    gate::{inside::EngineTag, output::Output},
+    gate::{inside::EngineTag, limit::Deadlines, output::Output},
     namespace::{NamespaceInner, Quotas},
     object::table::{KeyHash, Table},
     sync::{
@@ -244,6 +244,7 @@ fn assemble(
             // Nothing older is needed: what the last process kept for safety's sake can go with the next checkpoint.
             checkpointing: Mutex::new(CheckpointState { previous_line: line, totals }),
             pressure,
+            deadlines: Deadlines::new(options.background),
             counters: Counters::new(replay.totals, replay.commits),
             tick: AtomicU32::new(1),
             signal: Arc::new(Signal::new()),
