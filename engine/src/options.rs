@@ -120,7 +120,8 @@ impl Options {
     }
 
     /// How long a call waits for a turn, or for room in memory, before it fails with
-    /// [`Error::Busy`](crate::Error::Busy) (default 30 s).
+    /// [`Error::Busy`](crate::Error::Busy) (default 30 s). Holds for async callers too, under any executor; without
+    /// [`background`](Options::background) threads they see that it is over when they are polled next.
     pub fn wait_max(mut self, limit: Duration) -> Self {
         self.wait_max = limit.min(WAIT_MAX);
         self

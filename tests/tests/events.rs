@@ -537,7 +537,10 @@ fn assert_no_trace(drop_it: impl FnOnce(&Object)) {
 }
 
 /// Keeps the object's turn until it is told, then lets it go.
-fn keep_turn<'o>(object: &'o Object, done: &'o Notify) -> Pin<Box<dyn Future<Output = Gated<()>> + 'o>> {
+fn keep_turn<'o>(
+    object: &'o Object,
+    done: &'o Notify,
+) -> Pin<Box<dyn Future<Output = Gated<()>> + Send + 'o>> {
     let mut keeps = Box::pin(object.event(async |cx| {
         cx.block_concurrency(async {
             done.notified().await;
@@ -873,6 +876,118 @@ fn a_wait_for_the_turn_has_a_limit() {
     done.notify_one();
     assert!(poll_once(&mut keeps).is_ready());
     assert_eq!(object.transact(increment).wait().unwrap(), 1, "who gave up has not run");
+}
+
+#[test]
+fn an_async_wait_for_the_turn_has_a_limit() {
+    on_every_executor(|| {
+        Box::pin(async {
+            let (_engine, rooms) = open_with(|options| options.wait_max(WAIT_MAX));
+            let lobby = rooms.object("lobby").unwrap();
+            let done = Notify::new();
+            let mut kept = keep_turn(&lobby, &done);
+            assert!(poll_once(&mut kept).is_pending());
+            let started = Instant::now();
+            let waiting =
+                smol::future::zip(async { lobby.event(async |_| Ok(())).await.unconfirmed() }, async {
+                    lobby.transact_async(increment).await.unconfirmed().map(|_| ())
+                });
+            let (event, transaction) = waiting.await;
+            assert!(matches!(event, Err(Error::Busy { waited_ms: 500, .. })), "{event:?}");
+            assert!(matches!(transaction, Err(Error::Busy { waited_ms: 500, .. })), "{transaction:?}");
+            assert!(started.elapsed() >= WAIT_MAX);
+            // They have left the queue: who comes next gets the turn, and nothing of theirs has run.
+            done.notify_one();
+            kept.await.await.unwrap();
+            assert_eq!(lobby.transact_async(increment).await.await.unwrap(), 1);
+        })
+    });
+}
+
+#[test]
+fn an_event_that_cannot_go_on_in_time_is_busy_and_its_commits_stay() {
+    let (_engine, rooms) = open_with(|options| options.wait_max(WAIT_MAX));
+    let lobby = rooms.object("lobby").unwrap();
+    let (outside, done) = (Notify::new(), Notify::new());
+    let mut event = Box::pin(lobby.event(async |cx| {
+        cx.transact(|tx| tx.put("key", "begun")).unconfirmed()?;
+        outside.notified().await;
+        cx.transact(|tx| tx.put("key", "ended")).unconfirmed()
+    }));
+    assert!(poll_once(&mut event).is_pending());
+    let mut kept = keep_turn(&lobby, &done);
+    assert!(poll_once(&mut kept).is_pending());
+    outside.notify_one();
+    let outcome = pollster::block_on(within(async { event.await.await }));
+    assert!(matches!(outcome, Err(Error::Busy { .. })), "{outcome:?}");
+    done.notify_one();
+    pollster::block_on(within(async { kept.await.await })).unwrap();
+    assert_eq!(get(&lobby).as_deref(), Some("begun"));
+}
+
+/// Keeps `own` and awaits an event of `other`, when both events have their turns.
+async fn cross(own: Object, other: Object, met: Arc<tokio::sync::Barrier>) -> Result<()> {
+    let crossing = own.event(async |cx| {
+        cx.block_concurrency(async {
+            met.wait().await;
+            other.event(async |_| Ok(())).await.await
+        })
+        .await
+    });
+    crossing.await.await
+}
+
+#[test]
+fn two_events_that_keep_their_objects_and_await_each_other_are_busy() {
+    on_every_executor(|| {
+        Box::pin(async {
+            let (_engine, rooms) = open_with(|options| options.wait_max(WAIT_MAX));
+            let (a, b) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+            let met = Arc::new(tokio::sync::Barrier::new(2));
+            let (first, second) = smol::future::zip(
+                cross(a.clone(), b.clone(), Arc::clone(&met)),
+                cross(b.clone(), a.clone(), Arc::clone(&met)),
+            )
+            .await;
+            // The one that gives up lets the other one in, if that has not given up in the same moment.
+            let outcomes = [&first, &second];
+            assert!(
+                outcomes.iter().any(|outcome| matches!(outcome, Err(Error::Busy { .. }))),
+                "{outcomes:?}"
+            );
+            for object in [&a, &b] {
+                object.transact_async(increment).await.await.unwrap();
+            }
+        })
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let (_engine, rooms) = open_with(|options| options.wait_max(WAIT_MAX));
+    let (a, b) = (rooms.object("a").unwrap(), rooms.object("b").unwrap());
+    let met = Arc::new(tokio::sync::Barrier::new(2));
+    let tasks = [(&a, &b), (&b, &a)]
+        .map(|(own, other)| runtime.spawn(cross(own.clone(), other.clone(), Arc::clone(&met))));
+    let outcomes = runtime.block_on(within(async {
+        let [first, second] = tasks;
+        [first.await.unwrap(), second.await.unwrap()]
+    }));
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Err(Error::Busy { .. }))), "{outcomes:?}");
+}
+
+#[test]
+fn who_waits_for_a_turn_when_the_engine_is_closed_is_told() {
+    let (engine, rooms) = open();
+    let lobby = rooms.object("lobby").unwrap();
+    let done = Notify::new();
+    let mut kept = keep_turn(&lobby, &done);
+    assert!(poll_once(&mut kept).is_pending());
+    let other = lobby.clone();
+    let waiting = thread::spawn(move || {
+        pollster::block_on(within(async { other.transact_async(increment).await.await }))
+    });
+    thread::sleep(LOOK);
+    engine.close().unwrap();
+    let outcome = waiting.join().unwrap();
+    assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
 }
 
 #[test]

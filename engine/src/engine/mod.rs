@@ -25,7 +25,7 @@ use crate::{
     Error, Gated, Namespace, Object, Options, Result, Tx,
     catalog::Catalog,
     checkpoint::{self, Checkpointed},
-    gate::{inside::Inside, output::Output},
+    gate::{inside::Inside, limit::Deadlines, output::Output},
     namespace::{NamespaceInner, Quotas},
     object::{
         cell::Cell,
@@ -80,6 +80,8 @@ pub(crate) struct EngineInner {
     line: AtomicU64,
     pub(crate) checkpointing: Mutex<CheckpointState>,
     pub(crate) pressure: Pressure,
+    /// Of those who wait asynchronously, for a turn or for room.
+    pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) counters: Counters,
     tick: AtomicU32,
     signal: Arc<Signal>,
@@ -506,6 +508,8 @@ impl EngineInner {
         drop(self.checkpointing.lock());
         self.signal.stop();
         self.pressure.relieve(true);
+        self.deadlines.stop();
+        self.deadlines.join();
         let thread = self.maintenance.lock().take();
         if let Some(thread) = thread {
             // A maintenance thread that panicked has said so already; what is durable stays durable.
@@ -520,6 +524,7 @@ impl EngineInner {
 impl Drop for EngineInner {
     fn drop(&mut self) {
         self.signal.stop();
+        self.deadlines.stop();
         // A gate may still hold the log. It must not write any more when somebody else can open the directory, so it
         // is closed before the lock goes. An error is told by the gates that wait for what was not flushed.
         if let Err(error) = self.log.close() {

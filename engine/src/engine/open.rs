@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Error, Options, Result,
     catalog::{Catalog, CatalogOptions, Opened},
-    gate::{inside::EngineTag, output::Output},
+    gate::{inside::EngineTag, limit::Deadlines, output::Output},
     namespace::{NamespaceInner, Quotas},
     object::table::{KeyHash, Table},
     sync::{
@@ -254,6 +254,7 @@ fn assemble(
                 settled: crate::proof::Settled::default(),
             }),
             pressure,
+            deadlines: Deadlines::new(options.background),
             counters: Counters::new(replay.totals, replay.commits),
             tick: AtomicU32::new(1),
             signal: Arc::new(Signal::new()),

@@ -129,7 +129,7 @@ impl Pressure {
         Ok(())
     }
 
-    /// As `wait`, without blocking the thread and without a limit: an async caller has its runtime's timeouts.
+    /// As `wait`, without blocking the thread. The limit is the caller's to keep.
     pub(crate) fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.waiting.lock();
         if !self.is_shut() {
@@ -142,7 +142,7 @@ impl Pressure {
     }
 }
 
-fn busy(limit: Duration) -> Error {
+pub(crate) fn busy(limit: Duration) -> Error {
     Error::Busy {
         what: "a checkpoint to make room in memory or in the log",
         waited_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),

@@ -14,11 +14,13 @@ use lineal_wal::Lsn;
 
 use super::{
     inside::Inside,
+    limit::Limit,
     output::Gated,
-    turn::{Waiter, WaiterKind},
+    turn::{TurnError, Waiter, WaiterKind},
 };
 use crate::{
     Error, Object, Result, Tx, View,
+    engine::pressure,
     object::{
         resident::Resident,
         turns::{Held, awake, release, turn_error},
@@ -203,6 +205,7 @@ where
         shared: None,
         code: Code::Start(Some(f)),
         waiter: Waiter::new(WaiterKind::Event),
+        limit: Limit::default(),
         kept: None,
     }
 }
@@ -212,6 +215,8 @@ struct Event<F, Fut> {
     shared: Option<Arc<Shared>>,
     code: Code<F, Fut>,
     waiter: Waiter,
+    /// Of the wait for the turn, each time that it has to wait.
+    limit: Limit,
     /// The object's state, while the turn is kept over a `Pending`.
     kept: Option<Box<Resident>>,
 }
@@ -268,14 +273,23 @@ impl<F, Fut> Event<F, Fut> {
             cell.turns.cancel(&mut self.waiter);
             return Poll::Ready(Err(Error::InsideTurn));
         }
-        if !self.waiter.is_queued() {
-            ready!(engine.poll_admit(cx));
+        let longest = engine.options.wait_max;
+        if !self.waiter.is_queued() && engine.poll_admit(cx).is_pending() {
+            let busy = || pressure::busy(longest);
+            return self.limit.poll_give_up(&engine.deadlines, longest, busy, cx).map(Err);
         }
         // The waiter belongs to the generation of its first poll: after a reset it gets no turn any more.
-        let resident = match ready!(cell.turns.poll_acquire(&mut self.waiter, cx)) {
-            Ok(resident) => resident,
-            Err(error) => return Poll::Ready(Err(turn_error(error, engine))),
+        let resident = match cell.turns.poll_acquire(&mut self.waiter, cx) {
+            Poll::Ready(Ok(resident)) => resident,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(turn_error(error, engine))),
+            Poll::Pending => {
+                let busy = || turn_error(TurnError::Busy, engine);
+                let error = ready!(self.limit.poll_give_up(&engine.deadlines, longest, busy, cx));
+                cell.turns.cancel(&mut self.waiter);
+                return Poll::Ready(Err(error));
+            }
         };
+        self.limit.end();
         Poll::Ready(awake(engine, cell, resident).map(|resident| resident.expect("awake has memory")))
     }
 

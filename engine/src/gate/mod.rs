@@ -2,5 +2,6 @@
 
 pub(crate) mod event;
 pub(crate) mod inside;
+pub(crate) mod limit;
 pub(crate) mod output;
 pub(crate) mod turn;

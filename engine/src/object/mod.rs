@@ -109,7 +109,8 @@ impl Object {
         }
     }
 
-    /// As [`transact`](Object::transact), for async callers: waits for the turn without blocking the thread.
+    /// As [`transact`](Object::transact), for async callers: waits for the turn without blocking the thread, for as
+    /// long as [`Options::wait_max`](crate::Options::wait_max) says.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, `f` has not run and nothing has changed.
@@ -142,7 +143,8 @@ impl Object {
     ///
     /// # Errors
     /// Inside the gate: what `f` returns; [`Error::Reset`] if the object was reset; [`Error::InsideTurn`] if it is
-    /// awaited inside a turn of the same object. Waiting has no limit of its own: use the runtime's timeout.
+    /// awaited inside a turn of the same object; [`Error::Busy`] if it waits for a turn longer than
+    /// [`Options::wait_max`](crate::Options::wait_max), to begin or to go on after it awaited something.
     ///
     /// # Cancel safety
     /// Dropped while it waits for its turn it leaves no trace; dropped later, the commits it made stay.

@@ -1,12 +1,17 @@
 //! Taking an object's turn: admission, the queue, and waking the object if it has no memory.
 
-use std::time::Instant;
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+    time::Instant,
+};
 
 use super::{cell::Cell, resident::Resident, wake};
 use crate::{
     Error, Result,
-    engine::EngineInner,
-    gate::{inside::Inside, turn::TurnError},
+    engine::{EngineInner, pressure},
+    gate::{inside::Inside, limit::Limit, turn::TurnError},
     namespace::NamespaceInner,
     sync::Arc,
 };
@@ -67,19 +72,35 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// Waits for the turn without blocking the thread. The turn begins with [`Taken::enter`].
+    /// As `take`, without blocking the thread. The turn begins with [`Taken::enter`].
     pub(crate) async fn take_async(
         engine: &'a Arc<EngineInner>,
         namespace: &'a Arc<NamespaceInner>,
         cell: &'a Arc<Cell>,
     ) -> Result<Taken<'a>> {
         engine.check_open()?;
-        std::future::poll_fn(|cx| engine.poll_admit(cx)).await;
+        let mut limit = Limit::default();
+        let longest = engine.options.wait_max;
+        poll_fn(|cx| match engine.poll_admit(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => {
+                limit.poll_give_up(&engine.deadlines, longest, || pressure::busy(longest), cx).map(Err)
+            }
+        })
+        .await?;
         namespace.check()?;
         if Inside::is_within(engine.output.tag, cell.address()) {
             return Err(Error::InsideTurn);
         }
-        let resident = cell.turns.acquire_async().await.map_err(|error| turn_error(error, engine))?;
+        let mut acquire = cell.turns.acquire_async();
+        let resident = poll_fn(|cx| match Pin::new(&mut acquire).poll(cx) {
+            Poll::Ready(turn) => Poll::Ready(turn.map_err(|error| turn_error(error, engine))),
+            Poll::Pending => {
+                let busy = || turn_error(TurnError::Busy, engine);
+                limit.poll_give_up(&engine.deadlines, longest, busy, cx).map(Err)
+            }
+        })
+        .await?;
         Ok(Taken { engine, namespace, cell, resident: Some(resident) })
     }
 
