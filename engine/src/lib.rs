@@ -31,9 +31,11 @@ pub use self::{
         output::{GateFuture, Gated},
     },
     history::{
+        blame::Blame,
         bookmark::{Bookmark, BookmarkError},
         change::{Change, CutTo},
         commits::{CommitInfo, History},
+        diff::{Diff, Difference},
     },
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},

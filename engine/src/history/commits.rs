@@ -58,7 +58,10 @@ pub struct History {
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("History").field("first", &self.first).field("last", &self.last).finish_non_exhaustive()
+        f.debug_struct("History")
+            .field("first", &self.first)
+            .field("last", &self.last)
+            .finish_non_exhaustive()
     }
 }
 
@@ -169,7 +172,8 @@ fn info(chain: &mut Chain, commit: &Commit<'_>) -> Result<CommitInfo> {
     Ok(CommitInfo {
         seq: commit.seq.0,
         time: commit.time,
-        kind: Kind::from_byte(commit.kind).ok_or_else(|| chain.broken(commit.seq, "its kind is not known"))?,
+        kind: Kind::from_byte(commit.kind)
+            .ok_or_else(|| chain.broken(commit.seq, "its kind is not known"))?,
         cause: body.cause.to_owned(),
         hash: chain.hash,
         changes: change::count(&chain.key, commit.seq, &body)?,

@@ -204,11 +204,7 @@ impl Read {
         })
     }
 
-    fn records(
-        &mut self,
-        object: &Object,
-        piece: Piece,
-    ) -> Result<Vec<(OwnedRecord, usize, Option<Hash>)>> {
+    fn records(&mut self, object: &Object, piece: Piece) -> Result<Vec<(OwnedRecord, usize, Option<Hash>)>> {
         let engine = &object.engine;
         let mut records = Vec::with_capacity(piece.to - piece.from);
         for lsn in &self.logged[piece.from..piece.to] {
@@ -238,6 +234,13 @@ fn pieces(sizes: &[usize]) -> Vec<Piece> {
 }
 
 impl Chunk {
+    pub(crate) fn first(&self) -> Seq {
+        match self {
+            Chunk::Run(run, start) => run.first_seq().max(Seq(start.seq.0 + 1)),
+            Chunk::Logged(_, before) => Seq(before.seq.0 + 1),
+        }
+    }
+
     pub(crate) fn last(&self) -> Seq {
         match self {
             Chunk::Run(run, _) => run.last_seq(),
@@ -289,9 +292,8 @@ mod tests {
 
     #[test]
     fn pieces_are_bounded_in_commits_and_in_bytes_and_hold_everything() {
-        let of = |sizes: &[usize]| {
-            pieces(sizes).iter().map(|piece| (piece.from, piece.to)).collect::<Vec<_>>()
-        };
+        let of =
+            |sizes: &[usize]| pieces(sizes).iter().map(|piece| (piece.from, piece.to)).collect::<Vec<_>>();
         assert_eq!(of(&[]), []);
         assert_eq!(of(&[1; 33]), [(0, 32), (32, 33)]);
         let large = LOGGED_BYTES_MAX + 1;
