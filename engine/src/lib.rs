@@ -33,9 +33,11 @@ pub use self::{
     },
     history::retention::Retention,
     history::{
+        blame::Blame,
         bookmark::{Bookmark, BookmarkError},
         change::{Change, CutTo},
         commits::{CommitInfo, History},
+        diff::{Diff, Difference},
     },
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},

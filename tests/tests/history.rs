@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lineal::{Change, CommitInfo, CutTo, Error, Kind, Micros, Object};
+use lineal::{Change, CommitInfo, CutTo, Difference, Error, Kind, Micros, Object, Value};
 use lineal_tests::world::{NAMESPACE, options};
 use lineal_wal::sim::SimDisk;
 
@@ -192,6 +192,45 @@ impl Run {
         assert!(listed.windows(2).all(|pair| pair[0].time >= pair[1].time && pair[0].lsn > pair[1].lsn));
         self.check_pages(&object, &listed, which);
         self.check_times(&object, &listed);
+        self.check_blame(&object, &listed, which);
+        self.check_diffs(&object, which);
+    }
+
+    /// The state after a commit of those that are kept.
+    fn after(&self, which: usize, seq: u64) -> Entries {
+        let record = &self.records[which];
+        let at = usize::try_from(seq - record.purged).unwrap();
+        at.checked_sub(1).map(|at| record.commits[at].after.clone()).unwrap_or_default()
+    }
+
+    fn check_blame(&mut self, object: &Object, listed: &[CommitInfo], which: usize) {
+        for _ in 0..3 {
+            let key = format!("key {:02}", self.numbers.below(41)).into_bytes();
+            let wrote = |info: &&CommitInfo| {
+                let named = object.changes(info.seq).unwrap().iter().any(|change| match change {
+                    Change::Put { key: named, .. }
+                    | Change::Delete { key: named }
+                    | Change::Patch { key: named, .. } => *named == key,
+                    _ => false,
+                });
+                let (before, after) = (self.after(which, info.seq - 1), self.after(which, info.seq));
+                named || before.get(&key) != after.get(&key)
+            };
+            let expected: Vec<&CommitInfo> = listed.iter().filter(wrote).collect();
+            let found: Vec<CommitInfo> = object.blame(&key).unwrap().map(Result::unwrap).collect();
+            assert!(found.iter().eq(expected), "{key:?}");
+        }
+    }
+
+    fn check_diffs(&mut self, object: &Object, which: usize) {
+        let (purged, count) = (self.records[which].purged, self.records[which].commits.len() as u64);
+        for _ in 0..12 * count.min(1) {
+            let (a, b) = (purged + 1 + self.numbers.below(count), purged + 1 + self.numbers.below(count));
+            let (before, after) = (self.after(which, a), self.after(which, b));
+            let (mark_a, mark_b) = (object.bookmark_of(a).unwrap(), object.bookmark_of(b).unwrap());
+            let found: Vec<Difference> = object.diff(&mark_a, &mark_b).unwrap().map(Result::unwrap).collect();
+            assert_eq!(plain(&found), differences(&before, &after), "{a} to {b}");
+        }
     }
 
     /// Any range lists what the whole list has there, in both directions.
@@ -265,6 +304,59 @@ fn apply(state: &mut Entries, change: &Change) {
             }
         }
         other => panic!("no step of this test makes {other:?}"),
+    }
+}
+
+/// Key, value before and value after.
+type Plain = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn plain(found: &[Difference]) -> Vec<Plain> {
+    let bytes = |value: &Option<Value>| value.as_ref().map(|value| value.to_vec());
+    found.iter().map(|each| (each.key.clone(), bytes(&each.before), bytes(&each.after))).collect()
+}
+
+fn differences(before: &Entries, after: &Entries) -> Vec<Plain> {
+    let keys: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
+    let both = keys.into_iter().map(|key| (key.clone(), before.get(key).cloned(), after.get(key).cloned()));
+    both.filter(|(_, before, after)| before != after).collect()
+}
+
+#[test]
+fn a_diff_reads_only_what_is_different() {
+    let disk = SimDisk::new();
+    let engine = options(&disk, 3).cache_bytes(16 << 20).open("simulated").unwrap();
+    let object = engine.namespace("n").unwrap().object("o").unwrap();
+    for hundred in 0..50 {
+        let fill = |tx: &mut lineal::Tx<'_>| {
+            (0..100).try_for_each(|key| tx.put(format!("{hundred:02} {key:02}"), [hundred; 200]))
+        };
+        object.transact(fill).wait().unwrap();
+    }
+    engine.checkpoint().unwrap();
+    let before = object.bookmark().wait().unwrap();
+    for key in ["07 03", "33 99", "49 01"] {
+        object.transact(|tx| tx.put(key, "other")).wait().unwrap();
+    }
+    let packed = |whole: bool| {
+        if whole {
+            // Enough for leaves to be written anew.
+            object.transact(|tx| tx.put("07 03", vec![1; 400 << 10])).wait().unwrap();
+            object.transact(|tx| tx.put("07 03", "other")).wait().unwrap();
+        }
+        engine.checkpoint().unwrap();
+        let after = object.bookmark().wait().unwrap();
+        let misses = engine.stats().cache_misses;
+        let keys = |mut diff: lineal::Diff| -> Vec<Vec<u8>> {
+            diff.by_ref().map(|found| found.unwrap().key).collect()
+        };
+        let forward = keys(object.diff(&before, &after).unwrap());
+        assert_eq!(forward, [b"07 03", b"33 99", b"49 01"]);
+        assert_eq!(keys(object.diff(&after, &before).unwrap()), forward);
+        engine.stats().cache_misses - misses
+    };
+    for whole in [false, true] {
+        let misses = packed(whole);
+        assert!(misses < 20, "{misses} parts were read");
     }
 }
 

@@ -1,8 +1,10 @@
 //! History: the commits of an object, the state at any of them, and what is made of that.
 
+pub(crate) mod blame;
 pub(crate) mod bookmark;
 pub(crate) mod change;
 pub(crate) mod commits;
+pub(crate) mod diff;
 pub(crate) mod past;
 pub(crate) mod retention;
 mod trail;

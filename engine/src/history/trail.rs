@@ -234,6 +234,13 @@ fn pieces(sizes: &[usize]) -> Vec<Piece> {
 }
 
 impl Chunk {
+    pub(crate) fn first(&self) -> Seq {
+        match self {
+            Chunk::Run(run, start) => run.first_seq().max(Seq(start.seq.0 + 1)),
+            Chunk::Logged(_, before) => Seq(before.seq.0 + 1),
+        }
+    }
+
     pub(crate) fn last(&self) -> Seq {
         match self {
             Chunk::Run(run, _) => run.last_seq(),

@@ -289,20 +289,18 @@ impl Reader<'_> {
         let mut runs: Vec<Run> = Vec::new();
         for run in self.snapshot.runs(&key, from, through)? {
             for run in read_runs(&run)? {
-                if run.first_seq() > through {
-                    break;
+                // What stands behind one head may begin before what is wanted and end after it.
+                if run.last_seq() < from || run.first_seq() > through {
+                    continue;
                 }
                 let joins = match runs.last() {
                     Some(last) => run.first_seq().0 == last.last_seq().0 + 1,
-                    None => run.first_seq() <= from || run.last_seq() < from,
+                    None => run.first_seq() <= from,
                 };
                 if !joins {
                     return Err(damaged(key, format!("its runs have a gap before seq {}", run.first_seq())));
                 }
-                // What stands behind one head may begin before what is wanted and end after it.
-                if run.last_seq() >= from {
-                    runs.push(run);
-                }
+                runs.push(run);
             }
         }
         let ends = runs.last().map_or(Seq(from.0.saturating_sub(1)), Run::last_seq);

@@ -21,7 +21,7 @@ use self::{
 };
 pub use self::{info::ObjectInfo, verify::Verified};
 use crate::{
-    Change, Cx, Error, Gated, History, Kind, Result, Tx, View,
+    Blame, Bookmark, Change, Cx, Diff, Error, Gated, History, Kind, Result, Tx, View,
     engine::EngineInner,
     gate::{event, inside::Inside},
     history::commits,
@@ -276,6 +276,41 @@ impl Object {
     /// [`history`](Object::history).
     pub fn changes(&self, seq: u64) -> Result<Vec<Change>> {
         commits::changes(self, seq)
+    }
+
+    /// The commits that wrote `key`, newest first, lazily: those that put or deleted it, and those that swept it along
+    /// with others (a deleted range, everything, a restore or a fork) where that changed its value. A restore is listed
+    /// itself; which commit made the value that it brought back, those before it tell. A fork's first commit is the
+    /// oldest that is listed; the commits before it are its source's. Takes no turn.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a key over the limit; else as [`history`](Object::history).
+    pub fn blame(&self, key: impl AsRef<[u8]>) -> Result<Blame> {
+        Blame::new(self, key.as_ref())
+    }
+
+    /// The keys that are different at two points of the object's history, with their values at both, in key order. The
+    /// points may be given in either order: the first is the one before. Lazy: what both share is not read. Takes no turn.
+    ///
+    /// # Errors
+    /// A [`BookmarkError`](crate::BookmarkError) if a bookmark cannot be used on this object; [`Error::Damaged`] or
+    /// [`Error::Io`], here or as an item.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// lobby.transact(|tx| { tx.put("topic", "hello")?; tx.put("open", "yes") }).wait()?;
+    /// let before = lobby.bookmark().wait()?;
+    /// lobby.transact(|tx| tx.put("topic", "bye")).wait()?;
+    /// let changed = lobby.diff(&before, &lobby.bookmark().wait()?)?.next().unwrap()?;
+    /// assert_eq!((changed.key.as_slice(), changed.after.unwrap().as_slice()), (&b"topic"[..], &b"bye"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn diff(&self, before: &Bookmark, after: &Bookmark) -> Result<Diff> {
+        Diff::new(self, before, after)
     }
 
     /// Checks the object's chain from its first kept commit to its newest one, and every part that holds its
