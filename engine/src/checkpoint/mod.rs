@@ -5,6 +5,7 @@
 
 mod compaction;
 mod fold;
+mod over_base;
 mod pack_object;
 mod window;
 
@@ -120,7 +121,7 @@ fn write_window(engine: &Arc<EngineInner>, window: &Window, pack: &mut NewPack) 
     window.for_each_object(engine, &snapshot, |key, commits| {
         packed.objects += 1;
         packed.commits += commits.len() as u64;
-        packer.pack(&snapshot, key, commits, &mut pack.writer)
+        packer.pack(engine, &snapshot, key, commits, &mut pack.writer)
     })?;
     Ok(packed)
 }

@@ -5,11 +5,12 @@
 //!   "next"       u32: the number that the next namespace gets; numbers are never used again
 //!   "ns/" name   u32 number, then three u64 limits (u64::MAX: none): namespace bytes, objects, object bytes
 //!   "gone/" u32  the number (big-endian) of a dropped namespace whose parts compaction may drop
+//! and the rows of `holds.rs`
 //! ```
 
 use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
 
-use super::EngineInner;
+use super::{EngineInner, holds};
 use crate::{
     Error, Gated, Result, Tx, View,
     gate::inside::Inside,
@@ -29,11 +30,11 @@ const ROW_BYTES: usize = 28;
 
 // Neither waits for room in memory or log: the checkpoint, which makes room, reads this object itself.
 
-fn write<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
+pub(crate) fn write<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
     in_turn(engine, |held| commit::transact_system(held, f))
 }
 
-fn read<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
+pub(crate) fn read<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
     in_turn(engine, |held| commit::read_system(held, f))
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn write_namespace(
 pub(crate) fn drop_namespace(engine: &Arc<EngineInner>, namespace: &NamespaceInner) -> Result<()> {
     let dropped = write(engine, |tx| {
         check_row(tx, &namespace.name, namespace.id)?;
+        holds::refuse_if_namespace_held(tx, &namespace.name, namespace.id)?;
         tx.delete(named(&namespace.name))?;
         tx.put([GONE, &namespace.id.0.to_be_bytes()[..]].concat(), [])?;
         tx.cause(format!("namespace {:?} dropped", namespace.name))
