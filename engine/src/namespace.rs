@@ -162,7 +162,8 @@ impl Namespace {
     /// shares nothing with this one. Durable when it returns.
     ///
     /// # Errors
-    /// As [`Gated::wait`](crate::Gated::wait). Handles to its objects fail with [`Error::Dropped`] from now on.
+    /// [`Error::HasForks`] if objects of other namespaces are forks of its objects; else as
+    /// [`Gated::wait`](crate::Gated::wait). Handles to its objects fail with [`Error::Dropped`] from now on.
     pub fn drop(self) -> Result<()> {
         self.inner.check()?;
         system::drop_namespace(&self.engine, &self.inner)

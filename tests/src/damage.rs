@@ -254,6 +254,7 @@ fn read_object(namespace: &Namespace, name: &str) -> Result<ObjectState, Error> 
                 seq: view.seq(),
                 exists: view.exists(),
                 entries: entries?.into_iter().collect(),
+                ..ObjectState::default()
             })
         })
         .wait()?;

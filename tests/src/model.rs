@@ -10,8 +10,15 @@ pub struct ObjectState {
     /// Whether it exists.
     pub exists: bool,
     /// Its entries.
-    pub entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub entries: Entries,
+    /// What it was after each commit that is kept: whether it existed, and its entries. Not seen by [`visible`].
+    pub past: BTreeMap<u64, (bool, Entries)>,
+    /// The object it is a fork of. Not seen by [`visible`].
+    pub fork_of: Option<String>,
 }
+
+/// The entries of an object.
+pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All objects by name. One that was never written is not in it.
 pub type State = BTreeMap<String, ObjectState>;
@@ -27,6 +34,10 @@ pub enum Step {
     Delete(usize),
     /// Purge the object.
     Purge(usize),
+    /// Bring the object back to where it was after one of its commits.
+    Restore(usize, u64),
+    /// Make the last object what the first was after one of its commits.
+    Fork(usize, u64, usize),
     /// A checkpoint.
     Checkpoint,
     /// Merge all packs.
@@ -65,13 +76,38 @@ pub fn apply(state: &mut State, step: &Step) {
                 object.seq += 1;
                 object.exists = false;
                 object.entries.clear();
+                object.remember();
+            }
+        }
+        Step::Restore(object, seq) => {
+            if let Some(object) = state.get_mut(&name(*object))
+                && let Some(then) = object.past.get(seq).cloned()
+            {
+                object.seq += 1;
+                (object.exists, object.entries) = then;
+                object.remember();
+            }
+        }
+        Step::Fork(source, seq, target) => {
+            let then = state.get(&name(*source)).and_then(|object| object.past.get(seq).cloned());
+            let empty = state.get(&name(*target)).is_none_or(ObjectState::purged);
+            if let (Some(then), true, true) = (then, empty, source != target) {
+                let target = state.entry(name(*target)).or_default();
+                target.seq += 1;
+                (target.exists, target.entries) = then;
+                target.fork_of = Some(name(*source));
+                target.remember();
             }
         }
         Step::Purge(object) => {
+            let held = state.values().any(|other| other.fork_of.as_ref() == Some(&name(*object)));
             // What is left of a purged object is that its seqs go on.
-            if let Some(object) = state.get_mut(&name(*object)).filter(|object| !object.purged()) {
+            let object = state.get_mut(&name(*object)).filter(|object| !object.purged() && !held);
+            if let Some(object) = object {
                 object.seq += 1;
                 object.exists = false;
+                object.past.clear();
+                object.fork_of = None;
                 object.entries.clear();
                 object.entries.insert(PURGED.to_vec(), Vec::new());
             }
@@ -87,10 +123,15 @@ impl ObjectState {
     fn purged(&self) -> bool {
         !self.exists && self.entries.contains_key(PURGED)
     }
+
+    fn remember(&mut self) {
+        self.past.insert(self.seq, (self.exists, self.entries.clone()));
+    }
 }
 
 fn commit(state: &mut State, object: usize, writes: &[Write]) {
-    let mut entries = state.get(&name(object)).map(|object| object.entries.clone()).unwrap_or_default();
+    let mut entries: Entries =
+        state.get(&name(object)).map(|object| object.entries.clone()).unwrap_or_default();
     entries.remove(PURGED);
     let mut wrote = false;
     for write in writes {
@@ -115,6 +156,7 @@ fn commit(state: &mut State, object: usize, writes: &[Write]) {
         object.seq += 1;
         object.exists = true;
         object.entries = entries;
+        object.remember();
     }
 }
 
@@ -123,6 +165,14 @@ pub fn visible(state: &State) -> State {
     state
         .iter()
         .filter(|(_, object)| object.exists)
-        .map(|(name, object)| (name.clone(), object.clone()))
+        .map(|(name, object)| {
+            let seen = ObjectState {
+                seq: object.seq,
+                exists: object.exists,
+                entries: object.entries.clone(),
+                ..ObjectState::default()
+            };
+            (name.clone(), seen)
+        })
         .collect()
 }

@@ -5,10 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use lineal::{Engine, Error, Micros, Object, Options, Result, Tx};
+use lineal::{Bookmark, Engine, Error, Micros, Object, Options, Result, Tx};
 use lineal_wal::sim::SimDisk;
 
-use crate::model::{ObjectState, State, Step, Write, name};
+use crate::model::{Entries, ObjectState, State, Step, Write, name};
 
 /// The namespace that tests write to.
 pub const NAMESPACE: &str = "world";
@@ -73,7 +73,29 @@ impl World {
                     .wait()
             }
             Step::Delete(object) => self.object(*object)?.delete().wait(),
-            Step::Purge(object) => self.object(*object)?.purge().wait(),
+            Step::Purge(object) => match self.object(*object)?.purge().wait() {
+                Err(Error::HasForks { .. }) => Ok(()),
+                outcome => outcome,
+            },
+            Step::Restore(object, seq) => {
+                let object = self.object(*object)?;
+                match object.bookmark_of(*seq) {
+                    Err(Error::Bookmark(_)) => Ok(()),
+                    Err(error) => Err(error),
+                    Ok(mark) => object.restore(&mark).wait().map(|_| ()),
+                }
+            }
+            Step::Fork(source, seq, target) => {
+                let (source, target) = (self.object(*source)?, self.object(*target)?);
+                let mark = match source.bookmark_of(*seq) {
+                    Err(Error::Bookmark(_)) => return Ok(()),
+                    mark => mark?,
+                };
+                match source.fork(&mark, &target).wait() {
+                    Err(Error::NotEmpty { .. }) => Ok(()),
+                    outcome => outcome.map(|_| ()),
+                }
+            }
             Step::Checkpoint => self.engine().checkpoint().map(|_| ()),
             Step::Compact => self.engine().compact(),
             Step::Hibernate(object) => self.object(*object)?.hibernate(),
@@ -130,7 +152,12 @@ pub fn dump(engine: &Engine) -> Result<State> {
         let name = info.name.expect("the world makes its objects by name");
         state.insert(
             name,
-            ObjectState { seq: info.seq, exists: true, entries: forward.into_iter().collect() },
+            ObjectState {
+                seq: info.seq,
+                exists: true,
+                entries: forward.into_iter().collect(),
+                ..ObjectState::default()
+            },
         );
     }
     let bytes: usize =
@@ -142,6 +169,34 @@ pub fn dump(engine: &Engine) -> Result<State> {
         "the namespace's usage is exact"
     );
     Ok(state)
+}
+
+/// Compares every object at every commit that the model remembers with what the engine says it was.
+///
+/// # Errors
+/// What the engine says.
+pub fn check_history(engine: &Engine, state: &State) -> Result<()> {
+    let namespace = engine.namespace(NAMESPACE)?;
+    for (name, object) in state {
+        let handle = namespace.object(name)?;
+        for (seq, (exists, entries)) in &object.past {
+            let mark = handle.bookmark_of(*seq)?;
+            let mark: Bookmark = mark.to_string().parse()?;
+            let view = handle.at(&mark)?;
+            let at = format!("{name} at commit {seq}");
+            assert_eq!((view.seq(), view.exists()), (*seq, *exists), "{at}");
+            let forward: Entries =
+                view.prefix("").map(|e| e.map(|(k, v)| (k, v.to_vec()))).collect::<Result<_>>()?;
+            assert_eq!(&forward, entries, "{at}");
+            let backward: Vec<Vec<u8>> =
+                view.prefix("").reverse().map(|e| e.map(|(k, _)| k)).collect::<Result<_>>()?;
+            assert!(entries.keys().rev().eq(&backward), "{at}: both directions see the same keys");
+            for (key, value) in entries.iter().take(3) {
+                assert_eq!(view.get(key)?.as_deref(), Some(value.as_slice()), "{at}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write_all(tx: &mut Tx<'_>, writes: &[Write]) -> Result<()> {

@@ -54,9 +54,8 @@ fn fill(engine: &Engine, others: usize) -> Result<Object> {
 
 fn looks(object: &Object) -> Result<Vec<u64>> {
     let mut numbers = Numbers::new(4);
-    let marks: Vec<Bookmark> = (0..LOOKS)
-        .map(|_| object.bookmark_of(1 + numbers.draw() % COMMITS))
-        .collect::<Result<_>>()?;
+    let marks: Vec<Bookmark> =
+        (0..LOOKS).map(|_| object.bookmark_of(1 + numbers.draw() % COMMITS)).collect::<Result<_>>()?;
     let mut nanos = Vec::with_capacity(LOOKS);
     for mark in &marks {
         let key = [b'k', numbers.below(KEYS) as u8];
@@ -260,7 +259,12 @@ fn compaction(dir: &Path, figures: &mut Vec<Figure>) -> Result<()> {
         value: busy / alone.max(1.0),
         unit: "× of without",
         target: Target::AtMost(2.5),
-        beside: format!("{:.2} ms beside it, {:.2} ms alone, {} gates", busy / 1e6, alone / 1e6, beside.len()),
+        beside: format!(
+            "{:.2} ms beside it, {:.2} ms alone, {} gates",
+            busy / 1e6,
+            alone / 1e6,
+            beside.len()
+        ),
     });
     engine.close()
 }

@@ -80,6 +80,7 @@ impl Snapshot {
     /// # Errors
     ///
     /// [`CatalogError::Pack`] if a pack that may hold it is damaged.
+    #[cfg(test)]
     pub(crate) fn newest_head(&self, object: &ObjectKey) -> Result<Option<Located>, CatalogError> {
         self.newest_head_at(object, Seq(u64::MAX))
     }
@@ -126,21 +127,6 @@ impl Snapshot {
         if from > through {
             return Ok(runs);
         }
-        // Heads whose followers end in the range or behind it, up to the first that begin behind it.
-        let mut heads = self.merged_of(object, &entry_key(object, Kind::Head, &[], from))?;
-        let prefix = kind_prefix(object, Kind::Head);
-        while heads.peek().is_some_and(|key| key.starts_with(&prefix)) {
-            let Some(row) = heads.next()? else { break };
-            let Some(entry) = self.locate(row)? else { continue };
-            if entry.place.follow_count == 0 {
-                continue;
-            }
-            let (first, last) = (entry.place.follow_first_seq, entry.key.seq);
-            if first > through {
-                break;
-            }
-            runs.push(RunRef { first, last, entry });
-        }
         // Runs with entries of their own, from the last that begins in the range back to the first
         // that ends before it.
         let lowest = kind_prefix(object, Kind::Run);
@@ -156,6 +142,10 @@ impl Snapshot {
             }
             runs.push(RunRef { first, last, entry });
         }
+        runs.reverse();
+        if let Some((first, last)) = uncovered(&runs, from, through) {
+            self.runs_behind_heads(object, first, last, &mut runs)?;
+        }
         runs.sort_by_key(|run| (run.first, std::cmp::Reverse(run.last)));
         let mut covered = Seq(0);
         runs.retain(|run| {
@@ -164,6 +154,34 @@ impl Snapshot {
             more
         });
         Ok(runs)
+    }
+
+    /// Adds the runs that stand behind heads and hold commits from `first` to `last`.
+    fn runs_behind_heads(
+        &self,
+        object: &ObjectKey,
+        first: Seq,
+        last: Seq,
+        runs: &mut Vec<RunRef>,
+    ) -> Result<(), CatalogError> {
+        let mut heads = self.merged_of(object, &entry_key(object, Kind::Head, &[], first))?;
+        let prefix = kind_prefix(object, Kind::Head);
+        while heads.peek().is_some_and(|key| key.starts_with(&prefix)) {
+            let Some(row) = heads.next()? else { break };
+            let Some(entry) = self.locate(row)? else { continue };
+            if entry.place.follow_count == 0 {
+                continue;
+            }
+            let run = RunRef { first: entry.place.follow_first_seq, last: entry.key.seq, entry };
+            let (behind, enough) = (run.first > last, run.last >= last);
+            if !behind {
+                runs.push(run);
+            }
+            if behind || enough {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The leaf that answers for `key` at version `at`, within the leaves of `era`: the greatest
@@ -444,6 +462,23 @@ impl Iterator for Heads {
         }
         found.transpose()
     }
+}
+
+/// The first and the last commit from `from` to `through` that none of `runs`, which ascend, holds.
+fn uncovered(runs: &[RunRef], from: Seq, through: Seq) -> Option<(Seq, Seq)> {
+    let mut gaps: Option<(Seq, Seq)> = None;
+    let mut next = from;
+    for run in runs {
+        if run.first > next {
+            let last = Seq(run.first.0 - 1).min(through);
+            gaps = Some((gaps.map_or(next, |(first, _)| first), last));
+        }
+        next = next.max(Seq(run.last.0 + 1));
+    }
+    if next <= through {
+        gaps = Some((gaps.map_or(next, |(first, _)| first), through));
+    }
+    gaps
 }
 
 /// The first seq of a run that has an entry of its own.

@@ -1,7 +1,8 @@
 //! Compaction: merges packs of about one size, puts each object's parts side by side, and drops what nothing needs.
 //!
-//! Parts are copied unchanged. Dropped are: heads that a newer one supersedes, everything up to an object's newest
-//! purge, and all parts of dropped namespaces. All other versions are history and stay.
+//! Parts are copied unchanged. Dropped are: heads that a newer one supersedes and that are no versions of their own,
+//! because their leaves hold less than they cover; everything up to an object's newest purge; and all parts of dropped
+//! namespaces. All other versions are history and stay.
 
 use std::{collections::HashSet, iter::Peekable};
 
@@ -131,6 +132,7 @@ impl Merge<'_> {
         let floor = newest.as_ref().map_or(Seq(0), |found| found.head.floor);
         let newest_seq = newest.as_ref().map_or(Seq(0), |found| found.head.seq);
         let mut head: Option<Copy> = None;
+        let mut versions: Vec<Copy> = Vec::new();
         let mut runs: Vec<Copy> = Vec::new();
         let mut others: Vec<Copy> = Vec::new();
         for found in entries {
@@ -140,6 +142,8 @@ impl Merge<'_> {
                     let own = parts.next();
                     if found.key.seq == newest_seq {
                         head = Some(Copy::of(found, Some(place), own));
+                    } else if found.key.seq > floor && is_version(found, own.as_ref())? {
+                        versions.push(Copy::of(found, Some(place), own));
                     }
                     runs.extend(parts.map(|part| Copy::follower(object, &found.pack, part)));
                 }
@@ -150,13 +154,14 @@ impl Merge<'_> {
         }
         runs.retain(|run| run.key.seq > floor);
         others.retain(|other| other.key.seq > floor);
+        dedup(&mut versions);
         dedup(&mut runs);
         dedup(&mut others);
         let followers = match (&head, &newest) {
             (Some(_), Some(found)) => split_tail(&mut runs, &found.head),
             _ => Vec::new(),
         };
-        for copy in head.into_iter() {
+        for copy in versions.into_iter().chain(head) {
             copy.write(out, false)?;
         }
         for copy in followers {
@@ -167,6 +172,20 @@ impl Merge<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether leaves hold all that a head covers: a read of the past begins there.
+fn is_version(found: &Found, stored: Option<&StoredPart>) -> Result<bool> {
+    let bad = |reason: String| Error::Damaged {
+        file: found.pack.path().to_owned(),
+        offset: 0,
+        object: Some(found.key.object.id.to_string()),
+        reason: format!("the head of commit {} is not readable: {reason}", found.key.seq),
+    };
+    let Some(stored) = stored else { return Ok(false) };
+    let payload = stored.payload().map_err(|error| bad(error.to_string()))?;
+    let head = Head::decode(found.key.seq, &payload).map_err(|error| bad(error.0.to_owned()))?;
+    Ok(head.tail_first > head.seq)
 }
 
 /// The smallest object that any input stands at.

@@ -4,16 +4,23 @@
 //! most four. A fold writes the tail as one more delta while the deltas stay small beside the leaves; else it merges
 //! tail and deltas into the leaves they touch.
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+};
+
 use lineal_snapshot::{Leaf, LeafBuilder, LeafKind, LeafValue};
 use lineal_wal::{ObjectKey, Seq};
 
-use super::window::no_head;
+use super::{over_base::OverBase, window::no_head};
 use crate::{
     Result,
     catalog::Snapshot,
+    engine::EngineInner,
     object::{
         head::{DELTAS_MAX, Head, Leaves},
         overlay::{Found, Overlay},
+        resident::Resident,
     },
     sync::Arc,
     transaction::ops::Patches,
@@ -26,11 +33,11 @@ const LEAF_BYTES: usize = 16 << 10;
 /// Deltas may weigh this share of the leaves before they are merged into them.
 ///
 /// Source: chosen; a leaf is then written anew for every eighth of it that changed.
-const DELTA_SHARE: u64 = 8;
+pub(super) const DELTA_SHARE: u64 = 8;
 /// Largest delta, in bytes: one part, decoded whole by the first read that needs it.
 ///
 /// Source: chosen.
-const DELTA_BYTES_MAX: u64 = 1 << 20;
+pub(super) const DELTA_BYTES_MAX: u64 = 1 << 20;
 
 /// What a fold writes.
 pub(crate) struct Folded {
@@ -41,6 +48,44 @@ pub(crate) struct Folded {
     pub(crate) deltas: Vec<(Seq, u64)>,
     /// Bytes of the newest version of all leaves afterwards.
     pub(crate) leaf_bytes: u64,
+    /// Whether the leaves answer for every key, so that nothing is read through to a base any more.
+    pub(crate) flat: bool,
+}
+
+/// Leaves and deltas of the object's era that this pack holds already, for earlier versions.
+#[derive(Default)]
+pub(crate) struct Made {
+    /// By fence; `None` where a fence ended.
+    leaves: BTreeMap<Vec<u8>, Option<Arc<Leaf>>>,
+    deltas: HashMap<Seq, Arc<Leaf>>,
+}
+
+impl Made {
+    /// Remembers what a fold wrote as of `seq`.
+    pub(crate) fn add(&mut self, key: ObjectKey, seq: Seq, folded: &Folded) -> Result<()> {
+        let decode = |payload: &Vec<u8>| {
+            Leaf::decode(Arc::from(payload.as_slice()))
+                .map(Arc::new)
+                .map_err(|bad| no_head(key, &format!("a leaf that was just made is not readable: {bad}")))
+        };
+        for change in &folded.leaves {
+            let leaf = change.payload.as_ref().map(decode).transpose()?;
+            self.leaves.insert(change.fence.clone(), leaf);
+        }
+        if let Some(delta) = &folded.delta {
+            self.deltas.insert(seq, decode(delta)?);
+        }
+        Ok(())
+    }
+
+    fn leaf(&self, key: &[u8]) -> Option<Arc<Leaf>> {
+        let (_, leaf) = self
+            .leaves
+            .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)))
+            .rev()
+            .find(|(_, leaf)| leaf.is_some())?;
+        leaf.as_ref().filter(|leaf| leaf.covers(key)).map(Arc::clone)
+    }
 }
 
 /// A new version of a leaf, or the end of its fence.
@@ -53,7 +98,7 @@ pub(crate) struct LeafChange {
 
 /// What changes at one key.
 #[derive(Clone, Debug, PartialEq)]
-enum Change {
+pub(super) enum Change {
     Put(Vec<u8>),
     Delete,
     /// A list of patches over what is below.
@@ -61,15 +106,30 @@ enum Change {
 }
 
 /// Changes in key order.
-type Changes = Vec<(Vec<u8>, Change)>;
+pub(super) type Changes = Vec<(Vec<u8>, Change)>;
 
-/// Folds the overlay, which holds the object's whole tail, into what lies below it. `head` is the object's head
-/// with the tail's newest commit.
-pub(crate) fn fold(snapshot: &Snapshot, key: ObjectKey, head: &Head, overlay: &Overlay) -> Result<Folded> {
-    match &head.leaves {
-        None => Ok(first_leaves(overlay)),
-        Some(leaves) => Fold { snapshot, key, head, leaves }.over(overlay),
+/// Folds the overlay of `state`, which holds the object's whole tail, into what lies below it. `head` is the object's
+/// head with the tail's newest commit; `made` is what this pack holds of the same era.
+pub(crate) fn fold(
+    engine: &EngineInner,
+    snapshot: &Snapshot,
+    key: ObjectKey,
+    head: &Head,
+    state: &Resident,
+    made: &Made,
+) -> Result<Folded> {
+    match (state.under(), &head.leaves) {
+        (Some(under), _) => OverBase { engine, snapshot, key, head, state, under }.fold(),
+        (None, None) => Ok(first_leaves(&state.overlay)),
+        (None, Some(leaves)) => Fold { snapshot, key, head, leaves, made }.over(&state.overlay),
     }
+}
+
+/// Whether a delta is enough for `bytes` more over `whole` bytes of leaves.
+pub(super) fn delta_is_enough(leaves: Option<&Leaves>, whole: u64, bytes: u64) -> bool {
+    let deltas = leaves.map_or(&[][..], |leaves| &leaves.deltas);
+    let bytes = bytes + deltas.iter().map(|(_, bytes)| bytes).sum::<u64>();
+    bytes <= whole / DELTA_SHARE && bytes <= DELTA_BYTES_MAX
 }
 
 /// The leaves of an object that had none.
@@ -83,7 +143,7 @@ fn first_leaves(overlay: &Overlay) -> Folded {
         }
     }
     let (leaves, leaf_bytes) = group.finish(None, &[]);
-    Folded { leaves, delta: None, deltas: Vec::new(), leaf_bytes }
+    Folded { leaves, delta: None, deltas: Vec::new(), leaf_bytes, flat: true }
 }
 
 struct Fold<'a> {
@@ -91,53 +151,33 @@ struct Fold<'a> {
     key: ObjectKey,
     head: &'a Head,
     leaves: &'a Leaves,
+    made: &'a Made,
 }
 
 impl Fold<'_> {
     fn over(&self, overlay: &Overlay) -> Result<Folded> {
         let tail = changes_of(overlay);
         let tail_bytes = weight(&tail);
-        let deltas_bytes: u64 = self.leaves.deltas.iter().map(|(_, bytes)| bytes).sum();
-        let small = deltas_bytes + tail_bytes <= self.leaves.bytes / DELTA_SHARE
-            && deltas_bytes + tail_bytes <= DELTA_BYTES_MAX;
+        let small = delta_is_enough(Some(self.leaves), self.leaves.bytes, tail_bytes);
         let clears = overlay.cleared().next().is_some();
         if small && !clears && self.leaves.deltas.len() < DELTAS_MAX {
             let mut deltas = self.leaves.deltas.clone();
             deltas.push((self.head.seq, tail_bytes));
-            return Ok(self.as_delta(&tail, deltas));
+            return Ok(as_delta(&tail, deltas, self.leaves.bytes, true));
         }
         let changes = self.merge_deltas(tail, overlay)?;
         if small && !clears {
             let deltas = vec![(self.head.seq, weight(&changes))];
-            return Ok(self.as_delta(&changes, deltas));
+            return Ok(as_delta(&changes, deltas, self.leaves.bytes, true));
         }
         self.rewrite_leaves(&changes, overlay)
-    }
-
-    fn as_delta(&self, changes: &Changes, deltas: Vec<(Seq, u64)>) -> Folded {
-        let mut delta = LeafBuilder::new(LeafKind::Delta, &[], None);
-        for (key, change) in changes {
-            delta.push(
-                key,
-                match change {
-                    Change::Put(value) => LeafValue::Put(value),
-                    Change::Delete => LeafValue::Delete,
-                    Change::Patch(list) => LeafValue::Patch(list),
-                },
-            );
-        }
-        Folded { leaves: Vec::new(), delta: Some(delta.finish()), deltas, leaf_bytes: self.leaves.bytes }
     }
 
     /// The changes of all deltas and the tail as one, newest winning.
     fn merge_deltas(&self, tail: Changes, overlay: &Overlay) -> Result<Changes> {
         let mut merged = tail;
         for (seq, _) in self.leaves.deltas.iter().rev() {
-            let located = self
-                .snapshot
-                .delta(&self.key, *seq)?
-                .ok_or_else(|| no_head(self.key, "a delta leaf of it is in no pack"))?;
-            let delta = located.pack.leaf(&located.key, &located.place)?;
+            let delta = self.delta(*seq)?;
             merged = merge_over(merged, &delta, overlay);
         }
         Ok(merged)
@@ -175,10 +215,25 @@ impl Fold<'_> {
             leaf_bytes += close(done, group_end, &fences, &mut out);
         }
         assert_eq!(at, changes.len(), "every change is worked into a leaf");
-        Ok(Folded { leaves: out, delta: None, deltas: Vec::new(), leaf_bytes })
+        Ok(Folded { leaves: out, delta: None, deltas: Vec::new(), leaf_bytes, flat: true })
+    }
+
+    fn delta(&self, seq: Seq) -> Result<Arc<Leaf>> {
+        if let Some(delta) = self.made.deltas.get(&seq) {
+            return Ok(Arc::clone(delta));
+        }
+        let located = self
+            .snapshot
+            .delta(&self.key, seq)?
+            .ok_or_else(|| no_head(self.key, "a delta leaf of it is in no pack"))?;
+        Ok(located.pack.leaf(&located.key, &located.place)?)
     }
 
     fn leaf(&self, key: &[u8]) -> Result<Arc<Leaf>> {
+        // What this pack rewrote replaces whole leaves, so that elsewhere the older packs are right.
+        if let Some(leaf) = self.made.leaf(key) {
+            return Ok(leaf);
+        }
         let located = self
             .snapshot
             .leaf(&self.key, self.head.era, key, self.leaves.fold)?
@@ -191,7 +246,28 @@ impl Fold<'_> {
     }
 }
 
-fn close(group: Group, end: Option<Vec<u8>>, fences: &[Vec<u8>], out: &mut Vec<LeafChange>) -> u64 {
+/// Changes as one more delta.
+pub(super) fn as_delta(changes: &Changes, deltas: Vec<(Seq, u64)>, leaf_bytes: u64, flat: bool) -> Folded {
+    let mut delta = LeafBuilder::new(LeafKind::Delta, &[], None);
+    for (key, change) in changes {
+        delta.push(
+            key,
+            match change {
+                Change::Put(value) => LeafValue::Put(value),
+                Change::Delete => LeafValue::Delete,
+                Change::Patch(list) => LeafValue::Patch(list),
+            },
+        );
+    }
+    Folded { leaves: Vec::new(), delta: Some(delta.finish()), deltas, leaf_bytes, flat }
+}
+
+pub(super) fn close(
+    group: Group,
+    end: Option<Vec<u8>>,
+    fences: &[Vec<u8>],
+    out: &mut Vec<LeafChange>,
+) -> u64 {
     let (leaves, bytes) = group.finish(end, fences);
     out.extend(leaves);
     bytes
@@ -238,7 +314,7 @@ fn work_in(group: &mut Group, leaf: &Leaf, changes: &Changes, mut at: usize, ove
     }
 }
 
-fn changes_of(overlay: &Overlay) -> Changes {
+pub(super) fn changes_of(overlay: &Overlay) -> Changes {
     overlay
         .iter()
         .map(|(key, found)| {
@@ -252,7 +328,7 @@ fn changes_of(overlay: &Overlay) -> Changes {
         .collect()
 }
 
-fn weight(changes: &Changes) -> u64 {
+pub(super) fn weight(changes: &Changes) -> u64 {
     changes
         .iter()
         .map(|(key, change)| {
@@ -303,7 +379,7 @@ fn owned(value: LeafValue<'_>) -> Change {
 }
 
 /// New leaves for one stretch of keys without a gap.
-struct Group {
+pub(super) struct Group {
     fence: Vec<u8>,
     leaf: LeafBuilder,
     done: Vec<LeafChange>,
@@ -311,12 +387,12 @@ struct Group {
 }
 
 impl Group {
-    fn new(fence: Vec<u8>) -> Group {
+    pub(super) fn new(fence: Vec<u8>) -> Group {
         let leaf = LeafBuilder::new(LeafKind::Whole, &fence, None);
         Group { fence, leaf, done: Vec::new(), bytes: 0 }
     }
 
-    fn push(&mut self, key: &[u8], value: &[u8]) {
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) {
         let full = self.leaf.size() + key.len() + value.len() > LEAF_BYTES;
         if full && !self.leaf.is_empty() {
             self.split(Some(key.to_vec()));
@@ -336,7 +412,7 @@ impl Group {
 
     /// Ends the stretch at `end`. Of `old`, the fences it had before, those that are none any more end. Returns the
     /// changes in the order of their fences, and the bytes of the new leaves.
-    fn finish(mut self, end: Option<Vec<u8>>, old: &[Vec<u8>]) -> (Vec<LeafChange>, u64) {
+    pub(super) fn finish(mut self, end: Option<Vec<u8>>, old: &[Vec<u8>]) -> (Vec<LeafChange>, u64) {
         self.split(end);
         let kept = |fence: &Vec<u8>| self.done.binary_search_by(|change| change.fence.cmp(fence)).is_ok();
         let ended: Vec<Vec<u8>> = old.iter().filter(|fence| !kept(fence)).cloned().collect();

@@ -5,6 +5,7 @@
 
 mod compaction;
 mod fold;
+mod over_base;
 mod pack_object;
 mod retire;
 mod window;
@@ -145,7 +146,7 @@ fn write_window(
             totals.add_commit(key.namespace, commit.flags, delta);
             packed.last_time = packed.last_time.max(commit.time);
         }
-        let head = packer.pack(&snapshot, key, commits, &mut pack.writer)?;
+        let head = packer.pack(engine, &snapshot, key, commits, &mut pack.writer)?;
         growth.push(leaf(&key, head.seq, &head.hash));
         Ok(())
     })?;

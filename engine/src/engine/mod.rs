@@ -1,6 +1,7 @@
 //! The engine: one open data directory, one log, one epoch.
 
 pub(crate) mod counters;
+pub(crate) mod holds;
 pub(crate) mod identity;
 pub(crate) mod listing;
 pub(crate) mod maintenance;

@@ -8,13 +8,14 @@
 //!   "keep/" u32  of a namespace, by number (big-endian): u64 microseconds, u64 bytes of history (u64::MAX: any);
 //!                the default without a row
 //!   "running"    u64 running time, u64 wall clock when that was last followed
+//! and the rows of `holds.rs`
 //! ```
 
 use std::collections::HashMap;
 
 use lineal_wal::{Micros, NamespaceId, ObjectId, ObjectKey};
 
-use super::EngineInner;
+use super::{EngineInner, holds};
 use crate::{
     Error, Gated, Result, Tx, View,
     gate::inside::Inside,
@@ -37,11 +38,11 @@ const ROW_BYTES: usize = 28;
 
 // Neither waits for room in memory or log: the checkpoint, which makes room, reads this object itself.
 
-fn write<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
+pub(crate) fn write<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Gated<T> {
     in_turn(engine, |held| commit::transact_system(held, f))
 }
 
-fn read<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
+pub(crate) fn read<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
     in_turn(engine, |held| commit::read_system(held, f))
 }
 
@@ -101,6 +102,7 @@ pub(crate) fn write_namespace(
 pub(crate) fn drop_namespace(engine: &Arc<EngineInner>, namespace: &NamespaceInner) -> Result<()> {
     let dropped = write(engine, |tx| {
         check_row(tx, &namespace.name, namespace.id)?;
+        holds::refuse_if_namespace_held(tx, &namespace.name, namespace.id)?;
         tx.delete(named(&namespace.name))?;
         tx.put([GONE, &namespace.id.0.to_be_bytes()[..]].concat(), [])?;
         tx.cause(format!("namespace {:?} dropped", namespace.name))

@@ -19,8 +19,9 @@ use super::{
     turn::{TurnError, Waiter, WaiterKind},
 };
 use crate::{
-    Error, Object, Result, Tx, View,
+    Bookmark, Error, Object, Result, Tx, View,
     engine::pressure,
+    history::past::bookmark_held,
     object::{
         resident::Resident,
         turns::{Held, awake, release, turn_error},
@@ -82,6 +83,15 @@ impl Cx {
     /// As [`Cx::transact`].
     pub fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
         self.with(|held| commit::read(held, f))
+    }
+
+    /// The point in the object's history where it is now: it covers the commits that this event made so far. See
+    /// [`Object::bookmark`].
+    ///
+    /// # Errors
+    /// As [`Object::bookmark`]; [`Error::OutsideTurn`] outside of the event; [`Error::Reset`].
+    pub fn bookmark(&self) -> Gated<Bookmark> {
+        self.with(bookmark_held)
     }
 
     /// Looks inside another result of the same engine now; the event's own result is held back until what

@@ -122,6 +122,18 @@ impl Object {
     }
 }
 
+impl Object {
+    /// How many versions the object's newest state reads through to; for tests.
+    ///
+    /// # Errors
+    /// As [`read`](Object::read).
+    #[doc(hidden)]
+    pub fn base_depth(&self) -> Result<usize> {
+        let mut turn = Turn::take(&self.engine, &self.namespace, &self.cell)?;
+        turn.run(|held| Ok(version::depth(held.resident)))
+    }
+}
+
 /// The bookmark of the state of an object in its turn.
 pub(crate) fn bookmark_held(held: Held<'_>) -> Gated<Bookmark> {
     let engine = held.engine;

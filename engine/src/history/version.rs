@@ -73,7 +73,7 @@ pub(crate) struct Kept {
 impl Kept {
     /// The object before its first commit.
     pub(crate) fn nothing(key: ObjectKey, snapshot: Snapshot) -> Kept {
-        Kept { version: Arc::new(Version { key, state: start(key, Seq(0)) }), snapshot }
+        Kept { version: Arc::new(Version { key, state: Resident::from_head(key, start(Seq(0))) }), snapshot }
     }
 }
 
@@ -112,36 +112,104 @@ pub(crate) fn newest(
     Reader { engine, snapshot }.state(key, Wanted::Newest, last_lsn, false, 0)
 }
 
-/// What lies below the tail of `head`: its leaves and the version under its cut, if the tail does not hold the cut.
-pub(crate) fn below_head(
-    engine: &EngineInner,
-    snapshot: &Snapshot,
+/// A state in the making: what a head describes, and the commits of its tail one after the other.
+pub(crate) struct Tail<'a> {
+    reader: Reader<'a>,
     key: ObjectKey,
-    head: &Head,
-) -> Result<Option<Box<Below>>> {
-    let mut state = Resident::from_head(key, head.clone());
-    Reader { engine, snapshot }.put_cut_under(&mut state, key, head, 0)?;
-    Ok(state.below)
+    state: Resident,
+    /// The newest cut with a base. What is under it is read once, at the end: cuts may be many.
+    cut: Option<(Seq, Cut)>,
+    depth: usize,
 }
 
-/// The tail of a head with the commits that follow it, put over `below`: what a checkpoint folds.
-pub(crate) fn with_tail(
-    engine: &EngineInner,
-    snapshot: &Snapshot,
-    key: ObjectKey,
-    state: &mut Resident,
-    seq: Seq,
-    flags: u8,
-    body: &[u8],
-) -> Result<()> {
-    let body = Body::decode(flags, body).ok_or_else(|| bad_body(&key, seq))?;
-    Reader { engine, snapshot }.apply_ops(state, key, seq, body.ops, 0)
+impl<'a> Tail<'a> {
+    /// The state that `head` describes without its tail.
+    pub(crate) fn new(
+        engine: &'a EngineInner,
+        snapshot: &'a Snapshot,
+        key: ObjectKey,
+        head: &Head,
+    ) -> Result<Tail<'a>> {
+        Tail::over(Reader { engine, snapshot }, key, head, 0)
+    }
+
+    fn over(reader: Reader<'a>, key: ObjectKey, head: &Head, depth: usize) -> Result<Tail<'a>> {
+        let mut cut = None;
+        if let Some(HeadCut { seq, cut: of_head }) = head.cuts.last() {
+            if *seq != head.era {
+                let reason = format!("its head has a cut of commit {seq}, which is not its newest");
+                return Err(damaged(key, reason));
+            }
+            // Else the tail holds the cut itself.
+            cut = (head.tail_first > *seq).then(|| (*seq, of_head.clone()));
+        }
+        Ok(Tail { reader, key, state: Resident::from_head(key, head.clone()), cut, depth })
+    }
+
+    /// Adds what a commit did that the head counts already.
+    pub(crate) fn add(&mut self, seq: Seq, flags: u8, body: &[u8]) -> Result<()> {
+        let body = Body::decode(flags, body).ok_or_else(|| bad_body(&self.key, seq))?;
+        self.add_ops(seq, body.ops)
+    }
+
+    fn add_ops(&mut self, seq: Seq, ops: &[u8]) -> Result<()> {
+        let cuts =
+            self.state.overlay.apply(ops).map_err(|error| {
+                damaged(self.key, format!("the ops of commit {seq} do not apply: {error}"))
+            })?;
+        if cuts.iter().any(|cut| !cut.is_whole()) {
+            let reason = format!("commit {seq} lets a part of the keys read through to a base");
+            return Err(damaged(self.key, reason));
+        }
+        if let Some(cut) = cuts.into_iter().last() {
+            self.cut = Some((seq, cut));
+        }
+        Ok(())
+    }
+
+    /// Adds a commit after those that the head counts.
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        let body = Body::decode(step.flags, step.body).ok_or_else(|| bad_body(&self.key, step.seq))?;
+        self.add_ops(step.seq, body.ops)?;
+        let state = &mut self.state;
+        let kind = Kind::from_byte(step.kind);
+        state.seq = step.seq;
+        state.last_lsn = step.lsn;
+        state.last_time = step.time;
+        state.bytes = state.bytes.saturating_add_signed(body.delta);
+        state.exists = exists_after(kind, step.flags, state.exists);
+        if let Some(first) = body.first {
+            state.salt = Some(first.salt);
+            state.name = first.name.map(Arc::from);
+        }
+        if kind == Some(Kind::Purge) {
+            state.salt = None;
+            state.name = None;
+            state.hashed = (step.seq, lineage::genesis(self.key, step.seq));
+        }
+        Ok(())
+    }
+
+    /// The state, with what is under it.
+    pub(crate) fn finish(self) -> Result<Resident> {
+        let Tail { reader, key, mut state, cut, depth } = self;
+        if state.overlay.whole_cleared() {
+            state.below = None;
+        } else if let Some((seq, cut)) = cut {
+            let version = reader.base(key, seq, &cut.base, depth)?;
+            let leaves = state.below.and_then(|below| below.leaves).filter(|leaves| leaves.era == seq);
+            let under = version.map(|version| Under { cut: seq, base: cut.base, version });
+            state.below = Some(Box::new(Below { key, leaves, under }));
+        }
+        Ok(state)
+    }
 }
 
 fn absent(key: ObjectKey, seq: Seq) -> Error {
     Error::NotFound { what: format!("commit {seq} of object {}", key.id) }
 }
 
+#[derive(Clone, Copy)]
 struct Reader<'a> {
     engine: &'a EngineInner,
     snapshot: &'a Snapshot,
@@ -157,7 +225,7 @@ struct Step<'a> {
     body: &'a [u8],
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn version(&self, key: ObjectKey, seq: Seq, depth: usize) -> Result<Arc<Version>> {
         let last_lsn = self.engine.cell(key).last_lsn();
         let state = self.state(key, Wanted::At(seq), last_lsn, false, depth)?;
@@ -179,13 +247,9 @@ impl Reader<'_> {
             ));
         }
         let (found, packed) = self.head_for(key, wanted)?;
-        let mut state = match &found {
-            Found::Head(found) => {
-                let mut state = Resident::from_head(key, found.head.clone());
-                self.put_cut_under(&mut state, key, &found.head, depth)?;
-                state
-            }
-            Found::Start { floor } => start(key, *floor),
+        let mut tail = match &found {
+            Found::Head(found) => Tail::over(*self, key, &found.head, depth)?,
+            Found::Start { floor } => Tail::over(*self, key, &start(*floor), depth)?,
         };
         let until = match wanted {
             Wanted::Newest => Seq(u64::MAX),
@@ -193,7 +257,7 @@ impl Reader<'_> {
         };
         let runs = self.runs_for(key, &found, packed.seq.min(until))?;
         let tail_first = found.tail_first();
-        let head_seq = state.seq;
+        let head_seq = tail.state.seq;
         for run in &runs {
             for (seq, commit) in run.iter().filter(|(seq, _)| *seq >= tail_first && *seq <= until) {
                 let step = Step {
@@ -205,14 +269,13 @@ impl Reader<'_> {
                     body: commit.body,
                 };
                 if seq <= head_seq {
-                    let body = Body::decode(step.flags, step.body).ok_or_else(|| bad_body(&key, seq))?;
-                    self.apply_ops(&mut state, key, seq, body.ops, depth)?;
+                    tail.add(seq, step.flags, step.body)?;
                 } else {
-                    self.apply(&mut state, key, &step, depth)?;
+                    tail.step(&step)?;
                 }
             }
         }
-        let logged = if state.seq < until && last_lsn > packed.lsn {
+        let logged = if tail.state.seq < until && last_lsn > packed.lsn {
             unpacked_commits(self.engine, key, last_lsn, packed.lsn)?
         } else {
             Vec::new()
@@ -223,9 +286,9 @@ impl Reader<'_> {
             if part.seq > until {
                 break;
             }
-            if part.seq != Seq(state.seq.0 + 1) {
-                let reason =
-                    format!("the log goes on at seq {} and the packs end at {}", part.seq, state.seq);
+            let before = tail.state.seq;
+            if part.seq != Seq(before.0 + 1) {
+                let reason = format!("the log goes on at seq {} and the packs end at {before}", part.seq);
                 return Err(damaged(key, reason));
             }
             let step = Step {
@@ -236,11 +299,9 @@ impl Reader<'_> {
                 flags: part.flags,
                 body: part.body,
             };
-            self.apply(&mut state, key, &step, depth)?;
+            tail.step(&step)?;
         }
-        if state.overlay.whole_cleared() {
-            state.below = None;
-        }
+        let mut state = tail.finish()?;
         if let Wanted::At(seq) = wanted
             && state.seq != seq
         {
@@ -288,11 +349,9 @@ impl Reader<'_> {
         let from = found.tail_first();
         let mut runs: Vec<Run> = Vec::new();
         for run in self.snapshot.runs(&key, from, through)? {
-            for run in read_runs(&run)? {
-                // What stands behind one head may begin before what is wanted and end after it.
-                if run.last_seq() < from || run.first_seq() > through {
-                    continue;
-                }
+            // What stands behind one head may begin before what is wanted and end after it.
+            let wanted = |run: &Run| run.last_seq() >= from && run.first_seq() <= through;
+            for run in read_runs(&run)?.into_iter().filter(wanted) {
                 let joins = match runs.last() {
                     Some(last) => run.first_seq().0 == last.last_seq().0 + 1,
                     None => run.first_seq() <= from,
@@ -310,31 +369,10 @@ impl Reader<'_> {
         Ok(runs)
     }
 
-    /// Puts the version under a head's cut below its leaves, unless the tail holds the cut itself.
-    fn put_cut_under(&self, state: &mut Resident, key: ObjectKey, head: &Head, depth: usize) -> Result<()> {
-        let Some(HeadCut { seq, cut }) = head.cuts.last() else { return Ok(()) };
-        if *seq != head.era {
-            return Err(damaged(key, format!("its head has a cut of commit {seq}, which is not its newest")));
-        }
-        if head.tail_first > *seq {
-            self.put_under(state, key, *seq, cut, depth)?;
-        }
-        Ok(())
-    }
-
-    fn put_under(
-        &self,
-        state: &mut Resident,
-        key: ObjectKey,
-        seq: Seq,
-        cut: &Cut,
-        depth: usize,
-    ) -> Result<()> {
-        if !cut.is_whole() {
-            return Err(damaged(key, format!("commit {seq} lets a part of its keys read through to a base")));
-        }
-        let version = match cut.base {
-            CutBase::Nothing => return Ok(()),
+    /// The version that the cut of commit `seq` reads through to.
+    fn base(&self, key: ObjectKey, seq: Seq, base: &CutBase, depth: usize) -> Result<Option<Arc<Version>>> {
+        let version = match *base {
+            CutBase::Nothing => return Ok(None),
             CutBase::Own { seq: base } if base >= seq.0 => {
                 return Err(damaged(key, format!("commit {seq} reads through to commit {base} after it")));
             }
@@ -343,55 +381,12 @@ impl Reader<'_> {
                 self.version(ObjectKey::from_bytes(&object), Seq(seq), depth + 1)
             }
         };
-        let version = version.map_err(|error| match error {
+        version.map(Some).map_err(|error| match error {
             Error::NotFound { what } => {
                 damaged(key, format!("commit {seq} reads through to {what}, which is gone"))
             }
             error => error,
-        })?;
-        let under = Under { cut: seq, base: cut.base, version };
-        let leaves = state.below.take().and_then(|below| below.leaves).filter(|leaves| leaves.era == seq);
-        state.below = Some(Box::new(Below { key, leaves, under: Some(under) }));
-        Ok(())
-    }
-
-    fn apply_ops(
-        &self,
-        state: &mut Resident,
-        key: ObjectKey,
-        seq: Seq,
-        ops: &[u8],
-        depth: usize,
-    ) -> Result<()> {
-        let cuts = state
-            .overlay
-            .apply(ops)
-            .map_err(|error| damaged(key, format!("the ops of commit {seq} do not apply: {error}")))?;
-        for cut in &cuts {
-            self.put_under(state, key, seq, cut, depth)?;
-        }
-        Ok(())
-    }
-
-    fn apply(&self, state: &mut Resident, key: ObjectKey, step: &Step<'_>, depth: usize) -> Result<()> {
-        let body = Body::decode(step.flags, step.body).ok_or_else(|| bad_body(&key, step.seq))?;
-        self.apply_ops(state, key, step.seq, body.ops, depth)?;
-        let kind = Kind::from_byte(step.kind);
-        state.seq = step.seq;
-        state.last_lsn = step.lsn;
-        state.last_time = step.time;
-        state.bytes = state.bytes.saturating_add_signed(body.delta);
-        state.exists = exists_after(kind, step.flags, state.exists);
-        if let Some(first) = body.first {
-            state.salt = Some(first.salt);
-            state.name = first.name.map(Arc::from);
-        }
-        if kind == Some(Kind::Purge) {
-            state.salt = None;
-            state.name = None;
-            state.hashed = (step.seq, lineage::genesis(key, step.seq));
-        }
-        Ok(())
+        })
     }
 
     /// Computes the chain hash after the newest commit, from the nearest hash that is kept.
@@ -460,10 +455,9 @@ impl Found {
     }
 }
 
-/// The state before the first commit that is kept.
-fn start(key: ObjectKey, floor: Seq) -> Resident {
-    let head = Head { seq: floor, floor, tail_first: Seq(floor.0 + 1), ..Head::empty() };
-    Resident::from_head(key, head)
+/// The head of an object before the first commit that is kept.
+fn start(floor: Seq) -> Head {
+    Head { seq: floor, floor, tail_first: Seq(floor.0 + 1), ..Head::empty() }
 }
 
 pub(crate) fn damaged(key: ObjectKey, reason: String) -> Error {

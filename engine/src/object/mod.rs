@@ -195,18 +195,6 @@ impl Object {
         }
     }
 
-    /// Erases state, history and name for good. The object can be made again and goes on with the next seq.
-    /// The bytes leave the disk when compaction has passed over their packs and the log has been reused.
-    ///
-    /// # Errors
-    /// As [`transact`](Object::transact). Purging what never had a commit changes nothing.
-    pub fn purge(&self) -> Gated<()> {
-        match Turn::take(&self.engine, &self.namespace, &self.cell) {
-            Ok(mut turn) => turn.run(|held| commit::erase(held, Kind::Purge, "")),
-            Err(error) => Gated::open(Err(error)),
-        }
-    }
-
     /// As [`delete`](Object::delete), with a cause that is kept with the commit.
     ///
     /// # Errors
@@ -214,17 +202,6 @@ impl Object {
     pub fn delete_because(&self, cause: &str) -> Gated<()> {
         match Turn::take(&self.engine, &self.namespace, &self.cell) {
             Ok(mut turn) => turn.run(|held| commit::erase(held, Kind::Delete, cause)),
-            Err(error) => Gated::open(Err(error)),
-        }
-    }
-
-    /// As [`purge`](Object::purge), with a cause in the log's record; the purge leaves nothing of it in the packs.
-    ///
-    /// # Errors
-    /// As [`purge`](Object::purge); [`Error::TooLarge`] for a cause over 4 KiB.
-    pub fn purge_because(&self, cause: &str) -> Gated<()> {
-        match Turn::take(&self.engine, &self.namespace, &self.cell) {
-            Ok(mut turn) => turn.run(|held| commit::erase(held, Kind::Purge, cause)),
             Err(error) => Gated::open(Err(error)),
         }
     }

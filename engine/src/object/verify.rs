@@ -14,6 +14,7 @@ use crate::{
     catalog::Snapshot,
     engine::EngineInner,
     gate::inside::Inside,
+    history::{sound, version},
     lineage::{
         joint::Joints,
         walk::{Chain, Commit},
@@ -74,7 +75,7 @@ fn verify_held(engine: &EngineInner, key: ObjectKey, seq: Seq, lsn: lineal_wal::
     if chain.seq != seq {
         return Err(chain.broken(chain.seq, "the chain ends before the object's newest commit"));
     }
-    let leaves = verify_leaves(&snapshot, &key, &head)?;
+    let leaves = sound::check(&snapshot, &version::newest(engine, &snapshot, key, lsn)?, u64::MAX)?;
     Ok(Verified { first_seq, last_seq: seq.0, commits, leaves, hash: chain.hash })
 }
 
@@ -110,37 +111,4 @@ fn walk_run(run: &Run, chain: &mut Chain) -> Result<()> {
         chain.step(&Commit::of_run(seq, &commit))?;
     }
     Ok(())
-}
-
-/// Reads every leaf and delta of the newest version, and checks that the leaves leave no gap.
-fn verify_leaves(snapshot: &Snapshot, key: &ObjectKey, head: &Head) -> Result<u64> {
-    let Some(leaves) = &head.leaves else { return Ok(0) };
-    let broken = |reason: String| Error::Damaged {
-        file: "packs".into(),
-        offset: 0,
-        object: Some(key.id.to_string()),
-        reason,
-    };
-    let mut count = 0;
-    for (seq, _) in &leaves.deltas {
-        let located = snapshot
-            .delta(key, *seq)?
-            .ok_or_else(|| broken(format!("the delta of commit {seq} is in no pack")))?;
-        located.pack.leaf(&located.key, &located.place)?;
-        count += 1;
-    }
-    let mut fence: Option<Vec<u8>> = Some(Vec::new());
-    for located in snapshot.leaves(key, head.era, leaves.fold)? {
-        let located = located?;
-        let leaf = located.pack.leaf(&located.key, &located.place)?;
-        if fence.as_deref() != Some(leaf.first_fence()) {
-            return Err(broken("its leaves overlap or leave a gap".into()));
-        }
-        count += 1;
-        fence = leaf.end_fence().map(<[u8]>::to_vec);
-    }
-    match fence {
-        None => Ok(count),
-        Some(_) => Err(broken("its last leaf is missing".into())),
-    }
 }

@@ -15,7 +15,7 @@ use crate::{
     gate::inside::Inside,
     object::{
         id,
-        resident::Resident,
+        resident::{Below, Resident, Under},
         turns::{Held, Turn},
     },
     sync::Arc,
@@ -45,22 +45,36 @@ pub(crate) fn transact_system<T>(held: Held<'_>, f: impl FnOnce(&mut Tx<'_>) -> 
     settle(held, draft, outcome, &mut scratch)
 }
 
-/// Deletes or purges the object.
+/// Deletes the object.
 pub(crate) fn erase(held: Held<'_>, kind: Kind, cause: &str) -> Gated<()> {
-    let resident = &*held.resident;
+    let seen = held.resident.last_lsn;
+    match erasure(&held, kind, cause) {
+        Ok(None) => hold(held.engine, seen, Ok(())),
+        Ok(Some(draft)) => settle(held, draft, Ok(()), &mut Scratch::default()),
+        Err(error) => hold(held.engine, seen, Err(error)),
+    }
+}
+
+/// The commit that deletes or purges the object; `None` if there is nothing to do.
+pub(crate) fn erasure(held: &Held<'_>, kind: Kind, cause: &str) -> Result<Option<Draft>> {
     let nothing_to_do = match kind {
-        Kind::Purge => resident.salt.is_none(),
-        _ => !resident.exists,
+        Kind::Purge => held.resident.salt.is_none(),
+        _ => !held.resident.exists,
     };
     if nothing_to_do {
-        return hold(held.engine, resident.last_lsn, Ok(()));
+        return Ok(None);
     }
-    let mut scratch = Scratch::take();
     let mut tx = Tx::new(held.engine, held.cell.key, held.resident, Vec::new());
-    let outcome = tx.cause(cause).and_then(|()| tx.delete_all());
+    tx.cause(cause)?;
+    tx.delete_all()?;
     tx.set_kind(kind);
-    let draft = tx.finish();
-    settle(held, draft, outcome, &mut scratch)
+    Ok(Some(tx.finish()))
+}
+
+/// Commits what was drafted without a closure: all of it or nothing. At most one draft of each object, ascending by
+/// key.
+pub(crate) fn commit_drafts(engine: &EngineInner, writes: &mut [Write<'_>]) -> Result<Lsn> {
+    commit(engine, &mut RecordBuilder::new(), writes)
 }
 
 /// Runs a closure on the object as it is.
@@ -100,7 +114,7 @@ fn settle<T, E: From<Error>>(
         Err(error) => (Err(error), seen),
         Ok(value) if draft.ops.is_empty() => (Ok(value), seen),
         Ok(value) => {
-            let mut write = [Write { held, draft, salt: None }];
+            let mut write = [Write::new(held, draft)];
             let (outcome, lsn) = match commit(engine, &mut scratch.record, &mut write) {
                 Ok(lsn) => (Ok(value), lsn),
                 Err(error) => (Err(error.into()), seen),
@@ -150,7 +164,7 @@ fn run_many<T, E: From<Error>>(
         .into_iter()
         .zip(drafts)
         .filter(|(_, draft)| !draft.ops.is_empty())
-        .map(|((_, held), draft)| Write { held, draft, salt: None })
+        .map(|((_, held), draft)| Write::new(held, draft))
         .collect();
     let (outcome, lsn) = match outcome {
         Err(error) => (Err(error), seen),
@@ -187,7 +201,7 @@ fn take_turns<'a>(engine: &'a Arc<EngineInner>, objects: &'a [&'a Object]) -> Re
 }
 
 /// What one object's part of a commit is made of.
-struct Write<'a> {
+pub(crate) struct Write<'a> {
     held: Held<'a>,
     draft: Draft,
     /// Drawn for the first commit of a chain.
@@ -241,8 +255,20 @@ fn reserve_quotas(writes: &mut [Write<'_>]) -> Result<()> {
     Ok(())
 }
 
-impl Write<'_> {
+impl<'a> Write<'a> {
+    pub(crate) fn new(held: Held<'a>, draft: Draft) -> Write<'a> {
+        Write { held, draft, salt: None }
+    }
+
+    /// The object's state, after the commit.
+    pub(crate) fn into_resident(self) -> &'a mut Resident {
+        self.held.resident
+    }
+
     fn exists_after(&self) -> bool {
+        if let Some(landing) = &self.draft.landing {
+            return landing.exists;
+        }
         !matches!(self.draft.kind, Kind::Delete | Kind::Purge)
     }
 
@@ -308,6 +334,11 @@ impl Write<'_> {
         if resident.overlay.whole_cleared() {
             resident.below = None;
         }
+        let landing = self.draft.landing.take();
+        if let Some((base, version)) = landing.and_then(|landing| landing.under) {
+            let under = Under { cut: Seq(resident.seq.0 + 1), base, version };
+            resident.below = Some(Box::new(Below { key: cell.key, leaves: None, under: Some(under) }));
+        }
         resident.seq = Seq(resident.seq.0 + 1);
         resident.last_lsn = appended.lsn;
         resident.last_time = appended.time;
@@ -327,7 +358,7 @@ impl Write<'_> {
 }
 
 #[inline]
-fn hold<T, E>(engine: &EngineInner, lsn: Lsn, outcome: Result<T, E>) -> Gated<T, E> {
+pub(crate) fn hold<T, E>(engine: &EngineInner, lsn: Lsn, outcome: Result<T, E>) -> Gated<T, E> {
     // What is packed is durable, also where the log that is left ends before it.
     if engine.log.durable() >= lsn || engine.line() >= lsn {
         return Gated::open(outcome);

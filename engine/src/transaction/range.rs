@@ -108,6 +108,34 @@ impl<'r> Range<'r> {
         Range { layers, start, end, reverse: false, left: u64::MAX, stretch: None, deltas: Vec::new(), done }
     }
 
+    /// Every entry of every space, with internal keys.
+    pub(crate) fn all(layers: Layers<'r>) -> impl Iterator<Item = Result<(Vec<u8>, Value)>> {
+        Range::new(layers, Vec::new(), vec![u8::MAX]).internal()
+    }
+
+    /// The entries with internal keys.
+    pub(crate) fn internal(mut self) -> impl Iterator<Item = Result<(Vec<u8>, Value)>> {
+        std::iter::from_fn(move || self.next_entry())
+    }
+
+    fn next_entry(&mut self) -> Option<Result<(Vec<u8>, Value)>> {
+        while !self.done && self.left > 0 {
+            match self.step() {
+                Ok(Step::Entry(key, value)) => {
+                    self.left -= 1;
+                    return Some(Ok((key, value)));
+                }
+                Ok(Step::Nothing) => {}
+                Ok(Step::End) => self.done = true,
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
     /// From the last entry to the first. Call it before the first entry is taken.
     #[must_use]
     pub fn reverse(mut self) -> Self {
@@ -345,23 +373,12 @@ impl Iterator for Range<'_> {
     type Item = Result<(Vec<u8>, Value)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.done && self.left > 0 {
-            match self.step() {
-                Ok(Step::Entry(mut key, value)) => {
-                    self.left -= 1;
-                    // The space byte is the engine's own.
-                    key.remove(0);
-                    return Some(Ok((key, value)));
-                }
-                Ok(Step::Nothing) => {}
-                Ok(Step::End) => self.done = true,
-                Err(error) => {
-                    self.done = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
+        let entry = self.next_entry()?;
+        Some(entry.map(|(mut key, value)| {
+            // The space byte is the engine's own.
+            key.remove(0);
+            (key, value)
+        }))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     Error, Gated, Result, Value,
     catalog::Snapshot,
     engine::EngineInner,
+    history::restore::Landing,
     object::{
         overlay::{Found, Overlay},
         resident::Resident,
@@ -69,6 +70,25 @@ pub(crate) struct Draft {
     pub(crate) absorbed: Lsn,
     /// What the ops amount to, if the transaction had to know; large values in it are shared.
     pub(crate) writes: Option<Overlay>,
+    /// What lies below the object afterwards, if the commit is a restore or a fork.
+    pub(crate) landing: Option<Landing>,
+}
+
+impl Draft {
+    /// A commit of no ops yet that no closure makes.
+    pub(crate) fn of(key: lineal_wal::ObjectKey, kind: Kind, cause: &str) -> Draft {
+        Draft {
+            key,
+            ops: Vec::new(),
+            delta: 0,
+            only_deletes: false,
+            cause: cause.to_owned(),
+            kind,
+            absorbed: Lsn(0),
+            writes: None,
+            landing: None,
+        }
+    }
 }
 
 struct Mark {
@@ -130,6 +150,7 @@ impl<'t> Tx<'t> {
             cause: self.cause,
             kind: self.kind,
             absorbed: self.absorbed,
+            landing: None,
         }
     }
 

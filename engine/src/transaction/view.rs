@@ -118,6 +118,19 @@ impl<'v> View<'v> {
         Range::new(self.layers(), start, end)
     }
 
+    /// How many commits lie over the leaves that are read; for tests.
+    #[doc(hidden)]
+    pub fn tail_commits(&self) -> u64 {
+        let state = self.resident();
+        let leaves = state.below.as_ref().and_then(|below| below.leaves.as_ref());
+        state.seq.0 - leaves.map_or(0, |leaves| leaves.fold.0)
+    }
+
+    /// Every entry of every space, with internal keys.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Result<(Vec<u8>, Value)>> {
+        Range::all(self.layers())
+    }
+
     /// The log position of the object's newest commit; 0 if it has none.
     pub fn lsn(&self) -> u64 {
         self.resident().last_lsn.0
