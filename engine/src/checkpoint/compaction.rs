@@ -4,20 +4,35 @@
 //! because their leaves hold less than they cover; everything up to an object's newest purge; and all parts of dropped
 //! namespaces. All other versions are history and stay.
 
-use std::{collections::HashSet, iter::Peekable};
+use std::{
+    cell::{Ref, RefCell},
+    collections::{BTreeMap, HashMap, HashSet},
+    iter::Peekable,
+};
 
 use lineal_snapshot::{
-    EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, StoredPart,
+    EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, Run, StoredPart,
 };
-use lineal_wal::{NamespaceId, ObjectKey, Seq};
+use lineal_wal::{Micros, NamespaceId, ObjectKey, Seq};
 
-use super::{Footing, NewPack};
+use super::{
+    Footing, NewPack,
+    retire::{self, Past},
+};
 use crate::{
     Error, Result,
     catalog::Snapshot,
-    engine::{CheckpointState, EngineInner, system},
-    object::{head::Head, wake::newest_head},
+    engine::{CheckpointState, EngineInner, holds, system},
+    history::retention::Retention,
+    object::{
+        head::Head,
+        wake::{bad_body, newest_head},
+    },
     sync::{Arc, atomic::Ordering},
+    transaction::{
+        body::{Body, Kind as CommitKind},
+        ops::{Cut, CutBase, Op, Ops},
+    },
 };
 
 /// Packs of one tier that are merged into one.
@@ -35,7 +50,14 @@ const TIER_BYTES_MIN: u64 = 1 << 20;
 const FOLLOWERS_BYTES_MAX: u64 = 128 << 10;
 
 /// Merges one set of packs if one is due. Returns whether it did.
-pub(crate) fn compact(engine: &Arc<EngineInner>, state: &CheckpointState, force: bool) -> Result<bool> {
+///
+/// By force all packs are merged, and history beyond the retention goes.
+pub(crate) fn compact(
+    engine: &Arc<EngineInner>,
+    state: &CheckpointState,
+    retire: Option<Retire>,
+) -> Result<bool> {
+    let force = retire.is_some();
     let snapshot = engine.catalog.snapshot();
     let inputs = choose(engine.catalog.live(), force);
     if inputs.is_empty() {
@@ -45,10 +67,17 @@ pub(crate) fn compact(engine: &Arc<EngineInner>, state: &CheckpointState, force:
     let _entered = span.enter();
     let dropped: HashSet<NamespaceId> = system::dropped(engine)?.into_iter().collect();
     let mut pack = NewPack::create(engine, PackKind::Compaction)?;
-    let merged = Merge { snapshot: &snapshot, dropped: &dropped }.run(&inputs, &mut pack);
-    if let Err(error) = merged {
+    let merge = Merge { snapshot: &snapshot, dropped: &dropped, retire: retire.as_ref() };
+    if let Err(error) = merge.run(&inputs, &mut pack) {
         pack.abandon();
         return Err(error);
+    }
+    // From here to the new list nothing can begin to need what was left out.
+    let _shut = engine.retiring.shut();
+    if retire.as_ref().is_some_and(|retire| engine.retiring.needs(&retire.retired())) {
+        tracing::info!("what was about to go is needed again, so it stays until the next time");
+        pack.abandon();
+        return Ok(false);
     }
     let removed: Vec<PackNumber> = inputs.iter().map(|input| input.footer().number).collect();
     let first_lsn = inputs.iter().map(|input| input.footer().first_lsn).min().unwrap_or_default();
@@ -85,6 +114,8 @@ fn tier_of(bytes: u64) -> Option<u32> {
 struct Merge<'a> {
     snapshot: &'a Snapshot,
     dropped: &'a HashSet<NamespaceId>,
+    /// Set where all packs are merged: then history beyond the retention is left out.
+    retire: Option<&'a Retire>,
 }
 
 /// One entry, and the pack it is in.
@@ -133,8 +164,10 @@ impl Merge<'_> {
         let newest_seq = newest.as_ref().map_or(Seq(0), |found| found.head.seq);
         let mut head: Option<Copy> = None;
         let mut versions: Vec<Copy> = Vec::new();
+        let mut heads: BTreeMap<Seq, Head> = BTreeMap::new();
         let mut runs: Vec<Copy> = Vec::new();
         let mut others: Vec<Copy> = Vec::new();
+        let mut anchored: Vec<u8> = Vec::new();
         for found in entries {
             match (&found.value, found.key.kind) {
                 (EntryValue::Place(place), Kind::Head) => {
@@ -142,7 +175,10 @@ impl Merge<'_> {
                     let own = parts.next();
                     if found.key.seq == newest_seq {
                         head = Some(Copy::of(found, Some(place), own));
-                    } else if found.key.seq > floor && is_version(found, own.as_ref())? {
+                    } else if found.key.seq > floor
+                        && let Some(version) = version_of(found, own.as_ref())?
+                    {
+                        heads.insert(version.seq, version);
                         versions.push(Copy::of(found, Some(place), own));
                     }
                     runs.extend(parts.map(|part| Copy::follower(object, &found.pack, part)));
@@ -157,12 +193,27 @@ impl Merge<'_> {
         dedup(&mut versions);
         dedup(&mut runs);
         dedup(&mut others);
+        let mut newest = newest;
+        if let (Some(retire), Some(found)) = (self.retire, &mut newest)
+            && let Some(from) = retire.keep_from(object, heads, &found.head, &runs)?
+        {
+            versions.retain(|version| version.key.seq >= from.seq);
+            runs.retain(|run| run.key.seq > from.seq);
+            retain_read(&mut others, &from);
+            found.head.anchor = Some(retire::anchor(&from));
+            found.head.encode(&mut anchored);
+        }
         let followers = match (&head, &newest) {
             (Some(_), Some(found)) => split_tail(&mut runs, &found.head),
             _ => Vec::new(),
         };
-        for copy in versions.into_iter().chain(head) {
+        for copy in versions {
             copy.write(out, false)?;
+        }
+        match head {
+            Some(head) if !anchored.is_empty() => out.writer.part(&head.spec(false), &anchored)?,
+            Some(head) => head.write(out, false)?,
+            None => {}
         }
         for copy in followers {
             copy.write(out, true)?;
@@ -174,18 +225,103 @@ impl Merge<'_> {
     }
 }
 
-/// Whether leaves hold all that a head covers: a read of the past begins there.
-fn is_version(found: &Found, stored: Option<&StoredPart>) -> Result<bool> {
+/// The head that was found, if leaves hold all that it covers: a read of the past begins there.
+fn version_of(found: &Found, stored: Option<&StoredPart>) -> Result<Option<Head>> {
     let bad = |reason: String| Error::Damaged {
         file: found.pack.path().to_owned(),
         offset: 0,
         object: Some(found.key.object.id.to_string()),
         reason: format!("the head of commit {} is not readable: {reason}", found.key.seq),
     };
-    let Some(stored) = stored else { return Ok(false) };
+    let Some(stored) = stored else { return Ok(None) };
     let payload = stored.payload().map_err(|error| bad(error.to_string()))?;
     let head = Head::decode(found.key.seq, &payload).map_err(|error| bad(error.0.to_owned()))?;
-    Ok(head.tail_first > head.seq)
+    Ok(Some(head).filter(is_version))
+}
+
+fn is_version(head: &Head) -> bool {
+    head.tail_first > head.seq
+}
+
+/// Keeps of an object's leaves, deltas and ends, which are sorted, those that `version` or a later one reads.
+fn retain_read(others: &mut Vec<Copy>, version: &Head) {
+    let superseded: Vec<bool> = others
+        .iter()
+        .zip(others.iter().skip(1).map(Some).chain([None]))
+        .map(|(entry, next)| {
+            next.is_some_and(|next| {
+                next.key.kind == entry.key.kind
+                    && next.key.sub_key == entry.key.sub_key
+                    && next.key.seq <= version.seq
+            })
+        })
+        .collect();
+    let mut superseded = superseded.into_iter();
+    others.retain(|entry| {
+        // The end of a fence hides what is older, and nothing is.
+        let is_end = entry.place.is_none() && entry.stored.is_none() && entry.key.seq <= version.seq;
+        let superseded = superseded.next().unwrap_or(false) || is_end;
+        let is_delta = entry.key.kind == Kind::Delta;
+        retire::is_read(version, &entry.key.sub_key, entry.key.seq, is_delta, superseded)
+    });
+}
+
+/// What a merge of all packs leaves out of histories.
+pub(super) struct Retire {
+    running: Micros,
+    retentions: HashMap<NamespaceId, Retention>,
+    held: HashMap<ObjectKey, Vec<Seq>>,
+    /// The objects whose history was cut, and the version it begins with now.
+    retired: RefCell<HashMap<ObjectKey, Seq>>,
+}
+
+impl Retire {
+    pub(super) fn new(engine: &Arc<EngineInner>) -> Result<Retire> {
+        Ok(Retire {
+            running: system::follow_clock(engine, false)?,
+            retentions: system::retentions(engine)?,
+            held: holds::all(engine)?,
+            retired: RefCell::default(),
+        })
+    }
+
+    fn retired(&self) -> Ref<'_, HashMap<ObjectKey, Seq>> {
+        self.retired.borrow()
+    }
+
+    /// The version that the object's history begins with from now on, if anything goes.
+    fn keep_from(
+        &self,
+        object: ObjectKey,
+        mut heads: BTreeMap<Seq, Head>,
+        newest: &Head,
+        runs: &[Copy],
+    ) -> Result<Option<Head>> {
+        let retention = self.retentions.get(&object.namespace).copied().unwrap_or_default();
+        if is_version(newest) {
+            heads.insert(newest.seq, newest.clone());
+        }
+        let versions: Vec<Head> = heads.into_values().collect();
+        let sizes: Vec<(Seq, u64)> = runs.iter().map(|run| (run.key.seq, run.bytes())).collect();
+        let mut held = self.held.get(&object).cloned().unwrap_or_default();
+        let mut scanned = Seq(u64::MAX);
+        loop {
+            let past = Past { versions: &versions, newest, runs: &sizes, held: &held };
+            let Some(from) = past.keep_from(&retention, self.running) else { return Ok(None) };
+            // Restores among the commits that stay may read through to older ones, and only their runs say so.
+            let more = runs.iter().filter(|run| run.key.seq > from.seq && run.key.seq < scanned);
+            let mut bases = Vec::new();
+            for run in more {
+                run.bases(&mut bases)?;
+            }
+            if bases.iter().all(|base| *base >= from.seq) {
+                self.retired.borrow_mut().insert(object, from.seq);
+                return Ok(Some(from.clone()));
+            }
+            scanned = Seq(from.seq.0 + 1);
+            held.extend(bases);
+        }
+    }
 }
 
 /// The smallest object that any input stands at.
@@ -273,18 +409,52 @@ impl Copy {
         }
     }
 
-    fn write(self, out: &mut NewPack, follows: bool) -> Result<()> {
-        let end_fence = self.place.as_ref().and_then(|place| place.end_fence.clone());
-        let spec = PartSpec {
+    /// The commits of the object itself that restores in this run read through to.
+    fn bases(&self, bases: &mut Vec<Seq>) -> Result<()> {
+        let bad = |reason: String| Error::Damaged {
+            file: self.pack.path().to_owned(),
+            offset: 0,
+            object: Some(self.key.object.id.to_string()),
+            reason: format!("the run up to commit {} is not readable: {reason}", self.key.seq),
+        };
+        let stored = match (&self.stored, &self.place) {
+            (Some(stored), _) => vec![stored.payload()],
+            (None, Some(place)) => {
+                self.pack.stored(&self.key, place)?.iter().map(StoredPart::payload).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        for payload in stored {
+            let payload = payload.map_err(|error| bad(error.to_string()))?;
+            let run = Run::decode(payload).map_err(|error| bad(error.to_string()))?;
+            let restores = run.iter().filter(|(_, commit)| commit.kind == CommitKind::Restore as u8);
+            for (seq, commit) in restores {
+                let body =
+                    Body::decode(commit.flags, commit.body).ok_or_else(|| bad_body(&self.key.object, seq))?;
+                bases.extend(Ops::new(body.ops).filter_map(|op| match op {
+                    Ok(Op::Cut(Cut { base: CutBase::Own { seq }, .. })) => Some(Seq(seq)),
+                    _ => None,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn spec(&self, follows: bool) -> PartSpec<'_> {
+        PartSpec {
             object: self.key.object,
             kind: self.key.kind,
             sub_key: &self.key.sub_key,
             seq: self.key.seq,
             follows,
-            end_fence: end_fence.as_deref(),
-        };
-        match (self.stored, &self.place) {
-            (Some(stored), _) => out.writer.copy_part(&spec, &stored)?,
+            end_fence: self.place.as_ref().and_then(|place| place.end_fence.as_deref()),
+        }
+    }
+
+    fn write(&self, out: &mut NewPack, follows: bool) -> Result<()> {
+        let spec = self.spec(follows);
+        match (&self.stored, &self.place) {
+            (Some(stored), _) => out.writer.copy_part(&spec, stored)?,
             (None, Some(place)) => {
                 for stored in self.pack.stored(&self.key, place)? {
                     out.writer.copy_part(&spec, &stored)?;

@@ -15,7 +15,7 @@ use lineal_snapshot::{
 };
 use lineal_wal::{Lsn, Micros};
 
-use self::{pack_object::ObjectPacker, window::Window};
+use self::{compaction::Retire, pack_object::ObjectPacker, window::Window};
 use crate::{
     Result,
     engine::{CheckpointState, EngineInner, system, totals::Totals},
@@ -116,9 +116,17 @@ pub(crate) fn last(engine: &Arc<EngineInner>) -> Result<()> {
 
 /// Merges packs of about one size, if there are many, or all of them by `force`. Returns whether it did anything.
 pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
-    let state = engine.checkpointing.lock();
+    let mut state = engine.checkpointing.lock();
     engine.check_open()?;
-    compaction::compact(engine, &state, force)
+    if !force {
+        return compaction::compact(engine, &state, None);
+    }
+    // What was restored, forked or pinned before this is in packs or in the system object afterwards; what is from now
+    // on says so.
+    engine.retiring.begin();
+    checkpoint_locked(engine, &mut state)?;
+    let retire = Retire::new(engine)?;
+    compaction::compact(engine, &state, Some(retire))
 }
 
 #[derive(Clone, Copy, Default)]

@@ -9,6 +9,8 @@
 //! A fork's rows are written by the record that makes it and go with the record that purges it: its own history reads
 //! through to the source for as long as it is kept.
 
+use std::collections::HashMap;
+
 use lineal_wal::{OBJECT_KEY_BYTES, ObjectKey, Seq};
 
 use super::{EngineInner, system};
@@ -171,6 +173,26 @@ pub(crate) fn pins(engine: &Arc<EngineInner>, object: ObjectKey) -> Gated<Vec<(S
             })
             .collect()
     })
+}
+
+/// The seqs that forks and pins need, by object.
+pub(crate) fn all(engine: &Arc<EngineInner>) -> Result<HashMap<ObjectKey, Vec<Seq>>> {
+    system::read(engine, |view| {
+        let mut held: HashMap<ObjectKey, Vec<Seq>> = HashMap::new();
+        for entry in view.prefix(FORK) {
+            let (row, _) = entry?;
+            let source = row.get(FORK.len()..).and_then(|rest| rest.split_first_chunk::<OBJECT_KEY_BYTES>());
+            let (source, rest) = source.ok_or_else(bad_row)?;
+            let (seq, _) = rest.split_first_chunk::<8>().ok_or_else(bad_row)?;
+            held.entry(ObjectKey::from_bytes(source)).or_default().push(Seq(u64::from_be_bytes(*seq)));
+        }
+        for entry in view.prefix(PIN) {
+            let mark = Bookmark::from_bytes((&*entry?.1).try_into().map_err(|_| bad_row())?);
+            held.entry(mark.object()).or_default().push(Seq(mark.seq()));
+        }
+        Ok(held)
+    })
+    .wait()
 }
 
 fn bad_row() -> Error {

@@ -7,6 +7,7 @@ pub(crate) mod listing;
 pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod pressure;
+pub(crate) mod retiring;
 pub(crate) mod stats;
 pub(crate) mod summary;
 pub(crate) mod system;
@@ -81,6 +82,7 @@ pub(crate) struct EngineInner {
     line: AtomicU64,
     pub(crate) checkpointing: Mutex<CheckpointState>,
     pub(crate) pressure: Pressure,
+    pub(crate) retiring: retiring::Retiring,
     /// Of those who wait asynchronously, for a turn or for room.
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) counters: Counters,
@@ -257,7 +259,8 @@ impl Engine {
         checkpoint::checkpoint(&self.inner)
     }
 
-    /// Merges packs until few are left, as the background does when there are many.
+    /// Merges all packs into one, and gives up the history that is beyond its namespace's retention. The background
+    /// merges packs of about one size when there are many, and does this when a good part of the history is beyond.
     ///
     /// # Errors
     /// As [`checkpoint`](Engine::checkpoint).
@@ -266,6 +269,17 @@ impl Engine {
         Inside::refuse(self.inner.output.tag)?;
         while checkpoint::compact(&self.inner, true)? {}
         Ok(())
+    }
+
+    /// Lets the retention's clock follow the wall clock all the way. By itself it follows a leap of the wall clock by
+    /// a day at most, so that a clock that was set wrong takes no history away.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Engine::checkpoint).
+    pub fn trust_clock(&self) -> Result<()> {
+        self.inner.check_writable()?;
+        Inside::refuse(self.inner.output.tag)?;
+        system::follow_clock(&self.inner, true).map(|_| ())
     }
 
     /// Makes the catalog anew out of the packs' own indexes. Needed when it was damaged; opening an engine does it

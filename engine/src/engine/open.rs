@@ -254,6 +254,7 @@ fn assemble(
                 settled: crate::proof::Settled::default(),
             }),
             pressure,
+            retiring: super::retiring::Retiring::default(),
             deadlines: Deadlines::new(options.background),
             counters: Counters::new(replay.totals, replay.commits),
             tick: AtomicU32::new(1),

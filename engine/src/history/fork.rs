@@ -62,6 +62,7 @@ impl Object {
         if self.key() == target.key() {
             return Gated::open(Err(Error::NotEmpty { object: target.id().to_string() }));
         }
+        let _held = self.engine.retiring.hold();
         let kept = match resolve(self, mark).and_then(|kept| probe(&kept).map(|()| kept)) {
             Ok(kept) => kept,
             Err(error) => return Gated::open(Err(error)),
@@ -119,6 +120,7 @@ fn fork_held(
     };
     let draft = landing(engine, &target, kept, base, Arc::clone(version), Kind::Fork, cause)?;
     let hold = holds::hold_fork(&system, version.key, version.state.seq, key)?;
+    engine.retiring.need(version.key, version.state.seq);
     let mut writes = [Write::new(system, hold), Write::new(target, draft)];
     let lsn = commit::commit_drafts(engine, &mut writes)?;
     let [_, target] = writes;

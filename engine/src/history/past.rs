@@ -16,6 +16,7 @@ use crate::{
         walk::{Chain, Commit},
     },
     object::{
+        head::Head,
         resident::Resident,
         turns::{Held, Turn},
         wake::{logged_after, newest_head, read_runs, retry_released},
@@ -241,14 +242,14 @@ pub(crate) fn kept(object: &Object) -> (Option<Bookmark>, Option<Bookmark>) {
     (of(Seq(floor.0 + 1)), of(last))
 }
 
-/// The newest purge and the newest durable commit.
+/// The newest commit that cannot be read any more, and the newest durable one.
 pub(crate) fn span(engine: &EngineInner, key: ObjectKey) -> Result<(Seq, Seq)> {
     let purged = engine.purged(key);
     let last_lsn = engine.cell(key).last_lsn();
     let snapshot = engine.catalog.snapshot();
     let (mut floor, mut last, mut lsn) = (Seq(0), Seq(0), Lsn(0));
     if let Some(found) = newest_head(&snapshot, &key)? {
-        (floor, last, lsn) = (found.head.floor, found.head.seq, found.head.lsn);
+        (floor, last, lsn) = (found.head.unreadable(), found.head.seq, found.head.lsn);
     }
     let durable = engine.log.durable();
     if last_lsn > lsn {
@@ -269,7 +270,11 @@ fn last_before(engine: &EngineInner, key: ObjectKey, time: Micros) -> Result<Opt
     let snapshot = engine.catalog.snapshot();
     let head = newest_head(&snapshot, &key)?.map(|found| found.head);
     let (packed, lsn) = head.as_ref().map_or((Seq(0), Lsn(0)), |head| (head.seq, head.lsn));
-    let floor = head.as_ref().map_or(Seq(0), |head| head.floor).max(purged);
+    let floor = head.as_ref().map_or(Seq(0), Head::unreadable).max(purged);
+    let runs_after = head.as_ref().map_or(Seq(0), Head::before_runs).max(purged);
+    // The state at the anchor can be read, and its commit stands in no run any more.
+    let anchored =
+        head.and_then(|head| head.anchor).filter(|anchor| anchor.time <= time).map(|anchor| anchor.seq);
     let durable = engine.log.durable();
     let mut newest = None;
     if last_lsn > lsn {
@@ -283,10 +288,11 @@ fn last_before(engine: &EngineInner, key: ObjectKey, time: Micros) -> Result<Opt
     if let Some(seq) = newest {
         return Ok(Some(seq).filter(|seq| *seq > floor));
     }
-    if packed <= floor {
-        return Ok(None);
+    let anchored = anchored.filter(|seq| *seq > floor);
+    if packed <= runs_after {
+        return Ok(anchored);
     }
-    let runs = snapshot.runs(&key, Seq(floor.0 + 1), packed)?;
+    let runs = snapshot.runs(&key, Seq(runs_after.0 + 1), packed)?;
     // The last of them that begins at or before the time.
     let (mut low, mut high) = (0, runs.len());
     while low < high {
@@ -294,8 +300,8 @@ fn last_before(engine: &EngineInner, key: ObjectKey, time: Micros) -> Result<Opt
         let begins = read_runs(&runs[middle])?.first().map(|run: &Run| run.commit_at(0).1.time);
         if begins.is_some_and(|begins| begins <= time) { low = middle + 1 } else { high = middle }
     }
-    let Some(found) = low.checked_sub(1) else { return Ok(None) };
+    let Some(found) = low.checked_sub(1) else { return Ok(anchored) };
     let commits = read_runs(&runs[found])?;
     let last = commits.iter().flat_map(Run::iter).filter(|(_, commit)| commit.time <= time).last();
-    Ok(last.map(|(seq, _)| seq).filter(|seq| *seq > floor))
+    Ok(last.map(|(seq, _)| seq).filter(|seq| *seq > floor).or(anchored))
 }

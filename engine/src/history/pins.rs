@@ -32,6 +32,7 @@ impl Object {
     /// # }
     /// ```
     pub fn pin(&self, mark: &Bookmark, name: &str) -> Gated<()> {
+        let _held = self.engine.retiring.hold();
         let kept = match crate::object::id::check_name(name).and_then(|()| resolve(self, mark)) {
             Ok(kept) => kept,
             Err(error) => return Gated::open(Err(error)),
@@ -43,6 +44,7 @@ impl Object {
                 let error = BookmarkError::TooOld { seq: seq.0, first: None, last: None };
                 return commit::hold(&engine, held.resident.last_lsn, Err(error.into()));
             }
+            engine.retiring.need(held.cell.key, seq);
             let pinned = holds::pin(&system, mark, name)
                 .and_then(|draft| commit::commit_drafts(&engine, &mut [Write::new(system, draft)]));
             match pinned {

@@ -76,6 +76,7 @@ impl Object {
     /// # Errors
     /// As [`restore`](Object::restore); [`Error::TooLarge`] for a cause over 4 KiB.
     pub fn restore_because(&self, mark: &Bookmark, cause: &str) -> Gated<Bookmark> {
+        let _held = self.engine.retiring.hold();
         let sound = resolve(self, mark).and_then(|kept| probe(&kept).map(|()| kept));
         let kept = match sound {
             Ok(kept) => kept,
@@ -105,6 +106,10 @@ fn restore_held(object: &Object, held: Held<'_>, kept: &Kept, cause: &str) -> Ga
         let undo = newest_bookmark(&engine, key, held.resident)?;
         let (base, version) = base_of(&kept.version);
         let draft = landing(&engine, &held, kept, base, version, Kind::Restore, cause)?;
+        engine.retiring.need(key, kept.version.state.seq);
+        if let CutBase::Own { seq } = base {
+            engine.retiring.need(key, Seq(seq));
+        }
         let lsn = commit::commit_drafts(&engine, &mut [Write::new(held, draft)])?;
         Ok((undo, lsn))
     };

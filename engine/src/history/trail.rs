@@ -129,7 +129,8 @@ impl Read {
         let durable = engine.log.durable();
         let snapshot = engine.catalog.snapshot();
         let head = newest_head(&snapshot, &key)?.map_or_else(Head::empty, |found| found.head);
-        let mut start = Chain::at_genesis(key, head.floor.max(purged));
+        let mut start =
+            if purged > head.floor { Chain::at_genesis(key, purged) } else { Chain::at_start(key, &head) };
         let mut packed = start.clone();
         if head.seq > start.seq {
             start.salt = head.salt;

@@ -332,7 +332,7 @@ impl<'a> Reader<'a> {
             return Ok((Found::Head(newest), packed));
         }
         let floor = newest.head.floor;
-        if seq <= floor {
+        if seq <= newest.head.unreadable() {
             return Err(absent(key, seq));
         }
         let found = head_at(self.snapshot, &key, seq)?.filter(|found| found.head.seq >= floor);

@@ -5,7 +5,10 @@ use lineal_wal::{Lsn, Micros, ObjectKey, OwnedRecord, Seq};
 use super::{Link, commit_hash, genesis, ops_digest};
 use crate::{
     Error, Result,
-    object::{head::Hash, wake::bad_body},
+    object::{
+        head::{Hash, Head},
+        wake::bad_body,
+    },
     transaction::body::{Body, Kind},
 };
 
@@ -48,6 +51,16 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
+    /// Before the first commit that a head's object has runs of: after its newest purge, or after its anchor.
+    pub(crate) fn at_start(key: ObjectKey, head: &Head) -> Chain {
+        match &head.anchor {
+            Some(anchor) if anchor.seq > head.floor => {
+                Chain { key, seq: anchor.seq, hash: anchor.hash, salt: head.salt }
+            }
+            _ => Chain::at_genesis(key, head.floor),
+        }
+    }
+
     /// Before the first commit after `floor`: 0, or the seq of a purge.
     pub(crate) fn at_genesis(key: ObjectKey, floor: Seq) -> Chain {
         Chain { key, seq: floor, hash: genesis(key, floor), salt: None }

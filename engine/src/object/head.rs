@@ -129,6 +129,16 @@ impl Head {
         }
     }
 
+    /// Nothing at or before this commit can be read: the newest purge, or what the retention has passed.
+    pub(crate) fn unreadable(&self) -> Seq {
+        self.anchor.as_ref().map_or(self.floor, |anchor| self.floor.max(Seq(anchor.seq.0.saturating_sub(1))))
+    }
+
+    /// The last commit that no run holds: the chain of those that are kept begins after it.
+    pub(crate) fn before_runs(&self) -> Seq {
+        self.anchor.as_ref().map_or(self.floor, |anchor| self.floor.max(anchor.seq))
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let flag = |yes: bool, bit: u8| if yes { bit } else { 0 };
         out.push(LAYOUT);

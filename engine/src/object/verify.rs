@@ -59,8 +59,8 @@ fn verify_held(engine: &EngineInner, key: ObjectKey, seq: Seq, lsn: lineal_wal::
     }
     let snapshot = engine.catalog.snapshot();
     let head = newest_head(&snapshot, &key)?.map(|found| found.head).unwrap_or_else(Head::empty);
-    let mut chain = Chain::at_genesis(key, head.floor);
-    let mut first_seq = head.floor.0 + 1;
+    let mut chain = Chain::at_start(key, &head);
+    let mut first_seq = chain.seq.0 + 1;
     let mut commits = walk_packs(&snapshot, &head, &mut chain)?;
     let mut joints = Joints::default();
     for (record, at) in unpacked_commits(engine, key, lsn, head.lsn)? {
@@ -85,8 +85,15 @@ fn walk_packs(snapshot: &Snapshot, head: &Head, chain: &mut Chain) -> Result<u64
     if head.seq == head.floor {
         return Ok(0);
     }
+    if head.seq == chain.seq {
+        return if chain.hash == head.hash {
+            Ok(0)
+        } else {
+            Err(chain.broken(head.seq, "its anchor has another hash"))
+        };
+    }
     let mut commits = 0;
-    for run in snapshot.runs(&chain.key, Seq(head.floor.0 + 1), head.seq)? {
+    for run in snapshot.runs(&chain.key, Seq(chain.seq.0 + 1), head.seq)? {
         for run in read_runs(&run)? {
             walk_run(&run, chain)?;
             commits += run.len() as u64;

@@ -185,7 +185,7 @@ fn prove(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Proof> {
     let (stored, edge) = engine.roots();
     let snapshot = engine.catalog.snapshot();
     let head = newest_head(&snapshot, &key)?.map(|found| found.head).ok_or_else(not_covered)?;
-    if seq <= head.floor || seq > head.seq || seq == Seq(0) {
+    if seq <= head.before_runs() || seq > head.seq || seq == Seq(0) {
         return Err(not_covered());
     }
     let before = match Seq(seq.0 - 1) {
