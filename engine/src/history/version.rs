@@ -300,8 +300,9 @@ impl<'a> Reader<'a> {
         }
         let mut state = tail.finish()?;
         if let Wanted::At(seq) = wanted
-            && state.seq != seq
+            && (state.seq != seq || state.salt.is_none())
         {
+            // There is no such commit, or it is a purge, which leaves nothing.
             return Err(absent(key, seq));
         }
         if hashed {
@@ -325,12 +326,12 @@ impl<'a> Reader<'a> {
             return Ok((Found::Start { floor: Seq(0) }, Packed::default()));
         };
         let packed = Packed { seq: newest.head.seq, lsn: newest.head.lsn };
-        if newest.head.seq <= seq {
-            return Ok((Found::Head(newest), packed));
-        }
         let floor = newest.head.floor;
         if seq <= floor {
             return Err(absent(key, seq));
+        }
+        if newest.head.seq <= seq {
+            return Ok((Found::Head(newest), packed));
         }
         let found = head_at(self.snapshot, &key, seq)?.filter(|found| found.head.seq >= floor);
         Ok((found.map_or(Found::Start { floor }, Found::Head), packed))
