@@ -317,7 +317,7 @@ impl<'a> Reader<'a> {
             return Ok(match newest_head(self.snapshot, &key)? {
                 Some(found) => {
                     let packed = Packed { seq: found.head.seq, lsn: found.head.lsn };
-                    (Found::Head(found), packed)
+                    (Found::Head(Box::new(found)), packed)
                 }
                 None => (Found::Start { floor: Seq(0) }, Packed::default()),
             });
@@ -331,10 +331,10 @@ impl<'a> Reader<'a> {
             return Err(absent(key, seq));
         }
         if newest.head.seq <= seq {
-            return Ok((Found::Head(newest), packed));
+            return Ok((Found::Head(Box::new(newest)), packed));
         }
         let found = head_at(self.snapshot, &key, seq)?.filter(|found| found.head.seq >= floor);
-        Ok((found.map_or(Found::Start { floor }, Found::Head), packed))
+        Ok((found.map_or(Found::Start { floor }, |found| Found::Head(Box::new(found))), packed))
     }
 
     /// The runs that hold the commits from the tail of what was found through `through`.
@@ -471,7 +471,7 @@ struct Packed {
 
 /// Where reading a version starts.
 enum Found {
-    Head(FoundHead),
+    Head(Box<FoundHead>),
     /// No head is early enough: before the first commit that is kept.
     Start {
         floor: Seq,
