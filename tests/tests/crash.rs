@@ -5,12 +5,12 @@ use lineal_tests::{
     chooser::chooser,
     damage::{filler, put},
     model::{self, State, Step, Write},
-    world::World,
+    world::{self, World},
 };
 use lineal_wal::sim::SimDisk;
 
 /// Every feature that writes, in few steps: first commits, overwriting, rotation, checkpoints, leaves, deletes, purge,
-/// transactions over two objects, compaction, a clean reopen.
+/// transactions over two objects, restores, forks, compaction, a clean reopen.
 fn workload() -> Vec<Step> {
     vec![
         Step::Commit(0, vec![put("a", "1")]),
@@ -22,12 +22,19 @@ fn workload() -> Vec<Step> {
         Step::Hibernate(2),
         Step::Commit(2, vec![Write::DeleteRange("key 2".into(), "key 4".into()), put("key 9", "5")]),
         Step::Delete(0),
+        Step::Restore(0, 1),
+        Step::Fork(2, 1, 4),
         Step::Checkpoint,
+        Step::Restore(2, 1),
+        Step::Commit(4, vec![put("fork", "9"), Write::Delete("key 1".into())]),
+        Step::Fork(4, 2, 5),
         Step::Commit(0, vec![put("again", "6")]),
         Step::Purge(1),
         Step::Commit(3, vec![filler("large", 40_000)]),
         Step::Checkpoint,
         Step::Compact,
+        Step::Restore(4, 1),
+        Step::Purge(5),
         Step::Commit(1, vec![put("after", "7")]),
         Step::Commit(2, vec![Write::DeleteAll, put("only", "8")]),
         Step::Reopen,
@@ -35,13 +42,13 @@ fn workload() -> Vec<Step> {
     ]
 }
 
-/// The states after each number of steps.
+/// The states after each number of steps, with what they remember.
 fn states(steps: &[Step]) -> Vec<State> {
     let mut state = State::new();
-    let mut states = vec![model::visible(&state)];
+    let mut states = vec![state.clone()];
     for step in steps {
         model::apply(&mut state, step);
-        states.push(model::visible(&state));
+        states.push(state.clone());
     }
     states
 }
@@ -63,7 +70,12 @@ fn check(disk: &SimDisk, states: &[State], acknowledged: usize, context: &str) {
     let found = world.dump().unwrap_or_else(|error| panic!("{context}: reading: {error}"));
     // The step that was under way may be there or not; its commit is whole in either case.
     let candidates = &states[acknowledged..(acknowledged + 2).min(states.len())];
-    assert!(candidates.contains(&found), "{context}: {acknowledged} steps acknowledged, found {found:?}");
+    let state = candidates
+        .iter()
+        .find(|state| model::visible(state) == found)
+        .unwrap_or_else(|| panic!("{context}: {acknowledged} steps acknowledged, found {found:?}"));
+    world::check_history(world.engine(), state)
+        .unwrap_or_else(|error| panic!("{context}: the past: {error}"));
     world.engine().verify(&mut |_| ()).unwrap_or_else(|error| panic!("{context}: verifying: {error}"));
     let before = found;
     world

@@ -138,6 +138,7 @@ fn a_deleted_object_is_restored_and_a_purged_one_is_not() {
         assert!(matches!(refused(lobby.at(&mark)), BookmarkError::TooOld { .. }));
         engine.checkpoint().unwrap();
     }
+    assert!(matches!(refused(lobby.bookmark_of(4)), BookmarkError::TooOld { .. }), "the purge itself");
     let again = put(&lobby, "topic", "again");
     let error = refused(lobby.at(&mark));
     assert_eq!(error, BookmarkError::TooOld { seq: 1, first: Some(again), last: Some(again) });
@@ -440,4 +441,54 @@ fn a_hot_object_is_read_anywhere_in_its_history_after_one_checkpoint() {
         engine.compact().unwrap();
     }
     engine.verify(&mut |_| ()).unwrap();
+}
+
+#[test]
+fn a_restore_over_damage_names_it_changes_nothing_and_offers_an_older_point() {
+    let disk = SimDisk::new();
+    let engine = open(&disk);
+    let lobby = engine.namespace("rooms").unwrap().object("lobby").unwrap();
+    let first = put(&lobby, "small", "1");
+    engine.checkpoint().unwrap();
+    let noise = |seed: u64| -> Vec<u8> {
+        let mut number = seed | 1;
+        (0..9_000)
+            .map(|_| {
+                number = number.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+                (number >> 56) as u8
+            })
+            .collect()
+    };
+    lobby.transact(|tx| (0..6).try_for_each(|at| tx.put(format!("key {at}"), noise(at)))).wait().unwrap();
+    let second = lobby.bookmark().wait().unwrap();
+    let packs = |disk: &SimDisk| -> Vec<String> {
+        disk.files().into_iter().filter(|path| path.starts_with("packs/")).collect()
+    };
+    let before = packs(&disk);
+    engine.checkpoint().unwrap();
+    let pack = packs(&disk).into_iter().find(|path| !before.contains(path)).unwrap();
+    lobby
+        .transact(|tx| {
+            tx.delete_all()?;
+            tx.put("new", "2")
+        })
+        .wait()
+        .unwrap();
+    engine.checkpoint().unwrap();
+    // The last bytes of the last value, which stands in the pack twice: in the run, and behind it in a leaf.
+    let bytes = disk.image()[&pack].clone();
+    let pattern = &noise(5)[8_000..8_064];
+    let at = bytes.windows(pattern.len()).rposition(|window| window == pattern).unwrap();
+    disk.flip_bit(&pack, at as u64 * 8);
+    match lobby.restore(&second).wait() {
+        Err(error @ Error::CannotRestore { nearest, .. }) => {
+            assert_eq!(nearest, Some(first));
+            assert!(error.to_string().contains(&pack), "it names the file: {error}");
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+    assert_eq!(lobby.info().unwrap().seq, 3);
+    assert_eq!(text(&lobby, "new").as_deref(), Some("2"));
+    lobby.restore(&first).wait().unwrap();
+    assert_eq!(text(&lobby, "small").as_deref(), Some("1"));
 }

@@ -53,6 +53,14 @@ struct Stretch {
     own: Option<u64>,
 }
 
+/// New leaves for stretches that lie side by side, in the making.
+struct Open {
+    group: Group,
+    end: Option<Vec<u8>>,
+    /// The fences that the stretches had as leaves of the newest era.
+    fences: Vec<Vec<u8>>,
+}
+
 /// Whether a fold makes the object's leaves whole.
 pub(super) fn is_small(head: &Head) -> bool {
     head.bytes <= WHOLE_BYTES
@@ -106,16 +114,19 @@ impl OverBase<'_> {
     fn rewrite(&self, touched: &BTreeSet<Vec<u8>>, own_bytes: u64) -> Result<Folded> {
         let mut out = Vec::new();
         let mut leaf_bytes = own_bytes;
-        let mut open: Option<(Group, Option<Vec<u8>>, Vec<Vec<u8>>)> = None;
+        let mut open: Option<Open> = None;
         let mut from = self.next_touched(touched, &[]);
         while let Some(key) = from {
             let stretch = self.stretch_at(&key)?;
-            let joins = open.as_ref().is_some_and(|(_, end, _)| end.as_ref() == Some(&stretch.start));
-            if !joins && let Some((group, end, fences)) = open.take() {
-                leaf_bytes += close(group, end, &fences, &mut out);
+            let joins = open.as_ref().is_some_and(|open| open.end.as_ref() == Some(&stretch.start));
+            if !joins && let Some(open) = open.take() {
+                leaf_bytes += close(open.group, open.end, &open.fences, &mut out);
             }
-            let (group, end, fences) =
-                open.get_or_insert_with(|| (Group::new(stretch.start.clone()), None, Vec::new()));
+            let Open { group, end, fences } = open.get_or_insert_with(|| Open {
+                group: Group::new(stretch.start.clone()),
+                end: None,
+                fences: Vec::new(),
+            });
             if let Some(bytes) = stretch.own {
                 leaf_bytes = leaf_bytes.saturating_sub(bytes);
                 fences.push(stretch.start.clone());
@@ -124,8 +135,8 @@ impl OverBase<'_> {
             from = stretch.end.as_ref().and_then(|end| self.next_touched(touched, end));
             *end = stretch.end;
         }
-        if let Some((group, end, fences)) = open {
-            leaf_bytes += close(group, end, &fences, &mut out);
+        if let Some(open) = open {
+            leaf_bytes += close(open.group, open.end, &open.fences, &mut out);
         }
         Ok(Folded { leaves: out, delta: None, deltas: Vec::new(), leaf_bytes, flat: false })
     }

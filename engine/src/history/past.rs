@@ -302,6 +302,6 @@ fn last_before(engine: &EngineInner, key: ObjectKey, time: Micros) -> Result<Opt
     }
     let Some(found) = low.checked_sub(1) else { return Ok(anchored) };
     let commits = read_runs(&runs[found])?;
-    let last = commits.iter().flat_map(Run::iter).filter(|(_, commit)| commit.time <= time).last();
+    let last = commits.iter().flat_map(Run::iter).rfind(|(_, commit)| commit.time <= time);
     Ok(last.map(|(seq, _)| seq).filter(|seq| *seq > floor).or(anchored))
 }

@@ -303,8 +303,9 @@ impl<'a> Reader<'a> {
         }
         let mut state = tail.finish()?;
         if let Wanted::At(seq) = wanted
-            && state.seq != seq
+            && (state.seq != seq || state.salt.is_none())
         {
+            // There is no such commit, or it is a purge, which leaves nothing.
             return Err(absent(key, seq));
         }
         if hashed {
@@ -319,7 +320,7 @@ impl<'a> Reader<'a> {
             return Ok(match newest_head(self.snapshot, &key)? {
                 Some(found) => {
                     let packed = Packed { seq: found.head.seq, lsn: found.head.lsn };
-                    (Found::Head(found), packed)
+                    (Found::Head(Box::new(found)), packed)
                 }
                 None => (Found::Start { floor: Seq(0) }, Packed::default()),
             });
@@ -328,15 +329,15 @@ impl<'a> Reader<'a> {
             return Ok((Found::Start { floor: Seq(0) }, Packed::default()));
         };
         let packed = Packed { seq: newest.head.seq, lsn: newest.head.lsn };
-        if newest.head.seq <= seq {
-            return Ok((Found::Head(newest), packed));
-        }
         let floor = newest.head.floor;
         if seq <= newest.head.unreadable() {
             return Err(absent(key, seq));
         }
+        if newest.head.seq <= seq {
+            return Ok((Found::Head(Box::new(newest)), packed));
+        }
         let found = head_at(self.snapshot, &key, seq)?.filter(|found| found.head.seq >= floor);
-        Ok((found.map_or(Found::Start { floor }, Found::Head), packed))
+        Ok((found.map_or(Found::Start { floor }, |found| Found::Head(Box::new(found))), packed))
     }
 
     /// The runs that hold the commits from the tail of what was found through `through`.
@@ -439,7 +440,7 @@ struct Packed {
 
 /// Where reading a version starts.
 enum Found {
-    Head(FoundHead),
+    Head(Box<FoundHead>),
     /// No head is early enough: before the first commit that is kept.
     Start {
         floor: Seq,

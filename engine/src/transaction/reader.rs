@@ -91,12 +91,7 @@ impl Layers<'_> {
         self.writes.as_deref().into_iter().chain([&self.resident.overlay])
     }
 
-    fn get_below<'b>(
-        &self,
-        mut below: &'b Below,
-        key: &[u8],
-        mut patches: PatchStack,
-    ) -> Result<Option<Value>> {
+    fn get_below(&self, mut below: &Below, key: &[u8], mut patches: PatchStack) -> Result<Option<Value>> {
         loop {
             if let Some(leaves) = &below.leaves {
                 for seq in &leaves.deltas {
