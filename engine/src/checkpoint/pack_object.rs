@@ -8,14 +8,14 @@ use lineal_wal::{ObjectKey, Seq};
 use super::{
     fold::{self, Folded, LeafChange, Made, delta_is_enough},
     over_base,
-    window::{Commit, no_head},
+    window::no_head,
 };
 use crate::{
     Error, Result,
     catalog::Snapshot,
     engine::EngineInner,
     history::version::Tail,
-    lineage::{self, Link},
+    lineage::{self, Link, walk::Commit},
     object::{
         head::{DELTAS_MAX, Hash, Head, HeadCut, Leaves},
         resident::Resident,

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     catalog::Snapshot,
     engine::{EngineInner, totals::Totals},
-    lineage,
+    lineage::{self, walk::Commit},
     object::{
         head::Hash,
         wake::{bad_body, newest_head},
@@ -25,18 +25,6 @@ const RANGE_BYTES_MAX: u64 = 32 << 20;
 const PART_BYTES: u64 = 96;
 /// One key of so many is kept for choosing ranges.
 const SAMPLE_EVERY: usize = 16;
-
-/// One commit of one object, out of the log.
-#[derive(Clone, Copy)]
-pub(crate) struct Commit<'a> {
-    pub(crate) seq: Seq,
-    pub(crate) lsn: Lsn,
-    pub(crate) time: Micros,
-    pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) joint: Option<Hash>,
-    pub(crate) body: &'a [u8],
-}
 
 /// What a survey of the log between two lines found.
 pub(crate) struct Window {

@@ -1,9 +1,14 @@
-//! History: the state of any object at any of its commits, and what is made of that.
+//! History: the commits of an object, the state at any of them, and what is made of that.
 
+pub(crate) mod blame;
 pub(crate) mod bookmark;
+pub(crate) mod change;
+pub(crate) mod commits;
+pub(crate) mod diff;
 pub(crate) mod fork;
 pub(crate) mod past;
 pub(crate) mod pins;
 pub(crate) mod restore;
 pub(crate) mod sound;
+mod trail;
 pub(crate) mod version;

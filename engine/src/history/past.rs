@@ -5,16 +5,19 @@ use lineal_wal::{Lsn, Micros, ObjectKey, Seq};
 
 use super::{
     bookmark::{Bookmark, BookmarkError},
-    version::{self, Chain, Kept},
+    version::{self, Kept},
 };
 use crate::{
     Error, Gated, Object, Result, View,
     engine::EngineInner,
     gate::inside::Inside,
+    lineage::{
+        joint::Joints,
+        walk::{Chain, Commit},
+    },
     object::{
         resident::Resident,
         turns::{Held, Turn},
-        verify::joint_of,
         wake::{logged_after, newest_head, read_runs, retry_released},
     },
     sync::Arc,
@@ -157,14 +160,14 @@ fn bring_hash(engine: &EngineInner, key: ObjectKey, resident: &mut Resident) -> 
     }
     let from_log = || -> Result<_> {
         let snapshot = engine.catalog.snapshot();
-        let mut chain = Chain { key, salt: resident.salt, hashed: resident.hashed };
-        for (record, at) in logged_after(engine, key, resident.last_lsn, resident.hashed.0)? {
-            let joint = joint_of(engine, &snapshot, &record)?;
-            let record = record.as_record();
-            let part = record.parts().nth(at).expect("the part was found by its place");
-            chain.step(part.seq, record.time, part.kind, part.flags, joint, part.body)?;
+        let (seq, hash) = resident.hashed;
+        let mut chain = Chain { key, seq, hash, salt: resident.salt };
+        let mut joints = Joints::default();
+        for (record, at) in logged_after(engine, key, resident.last_lsn, seq)? {
+            let joint = joints.of(engine, &snapshot, &record)?;
+            chain.step(&Commit::of_record(&record, at, joint))?;
         }
-        Ok(chain.hashed)
+        Ok((chain.seq, chain.hash))
     };
     // What the log has let go of is in packs, with hashes beside it.
     resident.hashed = match from_log() {

@@ -11,11 +11,14 @@ use crate::{
     Error, Result,
     catalog::Snapshot,
     engine::EngineInner,
-    lineage::{self, Link},
+    lineage::{
+        self,
+        joint::Joints,
+        walk::{Chain, Commit},
+    },
     object::{
-        head::{Hash, Head, HeadCut},
+        head::{Head, HeadCut},
         resident::{Below, Resident, Under},
-        verify::joint_of,
         wake::{
             FoundHead, bad_body, head_at, newest_head, read_runs, retry_released, tail_runs, unpacked_commits,
         },
@@ -405,58 +408,24 @@ impl<'a> Reader<'a> {
                 state.hashed = (point.after, point.hash);
             }
         }
-        let mut chain = Chain { key, salt: state.salt, hashed: state.hashed };
+        let mut chain = Chain { key, seq: state.hashed.0, hash: state.hashed.1, salt: state.salt };
         for run in runs {
-            for seq in run.first_seq().0.max(chain.hashed.0.0 + 1)..=run.last_seq().0.min(state.seq.0) {
+            for seq in run.first_seq().0.max(chain.seq.0 + 1)..=run.last_seq().0.min(state.seq.0) {
                 let commit = run.commit(Seq(seq)).ok_or_else(|| bad_body(&key, Seq(seq)))?;
-                chain.step(Seq(seq), commit.time, commit.kind, commit.flags, commit.joint, commit.body)?;
+                chain.step(&Commit::of_run(Seq(seq), &commit))?;
             }
         }
+        let mut joints = Joints::default();
         for (record, at) in logged {
-            let joint = joint_of(self.engine, self.snapshot, record)?;
-            let record = record.as_record();
-            let part = record.parts().nth(*at).expect("the part was found by its place");
-            if part.seq > chain.hashed.0 && part.seq <= state.seq {
-                chain.step(part.seq, record.time, part.kind, part.flags, joint, part.body)?;
+            let joint = joints.of(self.engine, self.snapshot, record)?;
+            let commit = Commit::of_record(record, *at, joint);
+            if commit.seq > chain.seq && commit.seq <= state.seq {
+                chain.step(&commit)?;
             }
         }
-        state.hashed = chain.hashed;
+        state.hashed = (chain.seq, chain.hash);
         if state.hashed.0 != state.seq {
             return Err(damaged(key, format!("no hash is kept from which commit {} verifies", state.seq)));
-        }
-        Ok(())
-    }
-}
-
-/// The chain of one object, brought on commit by commit.
-pub(crate) struct Chain {
-    pub(crate) key: ObjectKey,
-    pub(crate) salt: Option<[u8; 16]>,
-    /// The newest commit whose hash is known, and the hash.
-    pub(crate) hashed: (Seq, Hash),
-}
-
-impl Chain {
-    pub(crate) fn step(
-        &mut self,
-        seq: Seq,
-        time: Micros,
-        kind: u8,
-        flags: u8,
-        joint: Option<Hash>,
-        body: &[u8],
-    ) -> Result<()> {
-        let body = Body::decode(flags, body).ok_or_else(|| bad_body(&self.key, seq))?;
-        if let Some(first) = &body.first {
-            self.salt = Some(first.salt);
-        }
-        let salt = self.salt.ok_or_else(|| bad_body(&self.key, seq))?;
-        let ops_digest = lineage::ops_digest(&salt, body.ops);
-        let link = Link { object: self.key, seq, time, kind, cause: body.cause, ops_digest, joint };
-        self.hashed = (seq, lineage::commit_hash(&link, &self.hashed.1));
-        if Kind::from_byte(kind) == Some(Kind::Purge) {
-            self.hashed = (seq, lineage::genesis(self.key, seq));
-            self.salt = None;
         }
         Ok(())
     }

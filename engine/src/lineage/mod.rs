@@ -11,6 +11,9 @@
 //! chain of what came after cannot be passed off as the whole. Lsn, epoch and pack are not covered: a chain is
 //! portable. The ops digest is salted so that a purged value cannot be guessed from what stays.
 
+pub(crate) mod joint;
+pub(crate) mod walk;
+
 use lineal_wal::{Micros, ObjectKey, Seq};
 
 use crate::object::head::Hash;

@@ -11,7 +11,7 @@ pub(crate) mod turns;
 pub(crate) mod verify;
 pub(crate) mod wake;
 
-use std::future::Future;
+use std::{future::Future, ops::RangeBounds};
 
 use lineal_wal::{Lsn, ObjectId, ObjectKey};
 
@@ -21,9 +21,10 @@ use self::{
 };
 pub use self::{info::ObjectInfo, verify::Verified};
 use crate::{
-    Cx, Error, Gated, Kind, Result, Tx, View,
+    Blame, Bookmark, Change, Cx, Diff, Error, Gated, History, Kind, Result, Tx, View,
     engine::EngineInner,
     gate::{event, inside::Inside},
+    history::commits,
     namespace::NamespaceInner,
     sync::Arc,
     transaction::commit,
@@ -215,6 +216,76 @@ impl Object {
     /// Whether the object has memory now.
     pub fn is_resident(&self) -> bool {
         self.cell.turns.with_idle(|resident| resident.is_some()).unwrap_or(true)
+    }
+
+    /// The commits in a range of seqs, newest first, lazily: those that are durable. See [`History`] for the other order
+    /// and for bounds in time. An object without commits has none to list, and a purged object lists what came after.
+    /// Takes no turn.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] or [`Error::Io`] if it cannot be read, here or as an item; [`Error::Dropped`];
+    /// [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// for topic in ["hello", "welcome"] {
+    ///     lobby.transact(|tx| { tx.cause("set the topic")?; tx.put("topic", topic) }).wait()?;
+    /// }
+    /// let newest = lobby.history(..)?.next().unwrap()?;
+    /// assert_eq!((newest.seq, newest.cause.as_str(), newest.changes), (2, "set the topic", 1));
+    /// assert_eq!(newest.hash, lobby.verify()?.hash);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn history(&self, range: impl RangeBounds<u64>) -> Result<History> {
+        History::new(self, &range)
+    }
+
+    /// What the commit `seq` wrote, in order. Takes no turn.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the object has no such commit that is durable and kept; else as
+    /// [`history`](Object::history).
+    pub fn changes(&self, seq: u64) -> Result<Vec<Change>> {
+        commits::changes(self, seq)
+    }
+
+    /// The commits that wrote `key`, newest first, lazily: those that put or deleted it, and those that swept it along
+    /// with others (a deleted range, everything, a restore or a fork) where that changed its value. A restore is listed
+    /// itself; which commit made the value that it brought back, those before it tell. A fork's first commit is the
+    /// oldest that is listed; the commits before it are its source's. Takes no turn.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a key over the limit; else as [`history`](Object::history).
+    pub fn blame(&self, key: impl AsRef<[u8]>) -> Result<Blame> {
+        Blame::new(self, key.as_ref())
+    }
+
+    /// The keys that are different at two points of the object's history, with their values at both, in key order. The
+    /// points may be given in either order: the first is the one before. Lazy: what both share is not read. Takes no turn.
+    ///
+    /// # Errors
+    /// A [`BookmarkError`](crate::BookmarkError) if a bookmark cannot be used on this object; [`Error::Damaged`] or
+    /// [`Error::Io`], here or as an item.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let lobby = engine.namespace("rooms")?.object("lobby")?;
+    /// lobby.transact(|tx| { tx.put("topic", "hello")?; tx.put("open", "yes") }).wait()?;
+    /// let before = lobby.bookmark().wait()?;
+    /// lobby.transact(|tx| tx.put("topic", "bye")).wait()?;
+    /// let changed = lobby.diff(&before, &lobby.bookmark().wait()?)?.next().unwrap()?;
+    /// assert_eq!((changed.key.as_slice(), changed.after.unwrap().as_slice()), (&b"topic"[..], &b"bye"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn diff(&self, before: &Bookmark, after: &Bookmark) -> Result<Diff> {
+        Diff::new(self, before, after)
     }
 
     /// Checks the object's chain from its first kept commit to its newest one, and every part that holds its

@@ -182,30 +182,32 @@ fn walk_back(
     let mut commits = Vec::new();
     let mut newer = None;
     while lsn > Lsn(0) && !done(lsn, newer) {
-        let record = engine.log.read(lsn).map_err(|error| match error {
-            LogError::Released { .. } => Error::Io {
-                op: "reading",
-                file: RELEASED.into(),
-                source: crate::sync::Arc::new(std::io::Error::other(error)),
-            },
-            other => other.into(),
-        })?;
-        let found = record
-            .as_record()
-            .parts()
-            .enumerate()
-            .find(|(_, part)| part.object == key)
-            .map(|(at, part)| (at, part.prev_lsn, part.seq));
-        let (at, prev, seq) = found.ok_or_else(|| Error::Damaged {
-            file: "log".into(),
-            offset: 0,
-            object: Some(key.id.to_string()),
-            reason: format!("record {lsn} holds no commit of the object it is linked from"),
-        })?;
+        let (record, at) = logged_commit(engine, key, lsn)?;
+        let part = record.as_record().parts().nth(at).expect("the part was found by its place");
+        newer = Some(part.seq);
+        lsn = part.prev_lsn;
         commits.push((record, at));
-        newer = Some(seq);
-        lsn = prev;
     }
     commits.reverse();
     Ok(commits)
+}
+
+/// The record at `lsn`, and which of its parts is the object's.
+pub(crate) fn logged_commit(engine: &EngineInner, key: ObjectKey, lsn: Lsn) -> Result<(OwnedRecord, usize)> {
+    let record = engine.log.read(lsn).map_err(|error| match error {
+        LogError::Released { .. } => Error::Io {
+            op: "reading",
+            file: RELEASED.into(),
+            source: crate::sync::Arc::new(std::io::Error::other(error)),
+        },
+        other => other.into(),
+    })?;
+    let at = record.as_record().parts().position(|part| part.object == key);
+    let at = at.ok_or_else(|| Error::Damaged {
+        file: "log".into(),
+        offset: 0,
+        object: Some(key.id.to_string()),
+        reason: format!("record {lsn} holds no commit of the object it is linked from"),
+    })?;
+    Ok((record, at))
 }
