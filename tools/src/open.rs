@@ -30,16 +30,32 @@ fn refuse_missing(dir: &Path) -> Outcome {
 
 /// The object that the arguments name, and what is known of it. It exists.
 pub(crate) fn existing_object(engine: &Engine, address: &Address) -> Outcome<(Object, ObjectInfo)> {
+    let object = object(engine, address)?;
+    let info = info_of(&object)?.ok_or_else(|| no_object(address))?;
+    Ok((object, info))
+}
+
+/// The object that the arguments name. It has commits, and may have been deleted.
+pub(crate) fn object_with_history(engine: &Engine, address: &Address) -> Outcome<Object> {
+    let object = object(engine, address)?;
+    match object.info() {
+        Ok(_) => Ok(object),
+        Err(Error::NotFound { .. }) => Err(no_object(address)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn object(engine: &Engine, address: &Address) -> Outcome<Object> {
     let namespace = engine.existing_namespace(&address.ns)?;
-    let object = match (&address.object, address.id) {
+    Ok(match (&address.object, address.id) {
         (Some(name), _) => namespace.object(name)?,
         (None, Some(id)) => namespace.by_id(id)?,
         (None, None) => return Err(Failure::usage("name the object with --object or --id")),
-    };
-    let info = info_of(&object)?.ok_or_else(|| {
-        Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown()))
-    })?;
-    Ok((object, info))
+    })
+}
+
+fn no_object(address: &Address) -> Failure {
+    Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown()))
 }
 
 /// What is known of an object, if it exists.

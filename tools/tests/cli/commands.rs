@@ -165,7 +165,10 @@ fn a_flipped_byte_is_code_3_with_the_file_and_where() {
 
 #[test]
 fn every_help_tells_the_exit_codes_and_the_version_is_there() {
-    for command in ["demo", "exec", "objects", "get", "dump", "verify", "stat"] {
+    for command in [
+        "demo", "exec", "objects", "get", "dump", "verify", "stat", "history", "show", "at", "diff", "blame",
+        "bookmark",
+    ] {
         let help = stdout(&[command, "--help"]);
         assert!(help.contains("Exit codes:") && help.contains("xample"), "{command}");
     }

@@ -6,4 +6,5 @@ mod commands;
 mod demo;
 mod durability;
 mod exec;
+mod history;
 mod support;
