@@ -87,6 +87,7 @@ impl Run {
             8 => self.erase(Kind::Delete),
             9 if self.numbers.below(8) == 0 => self.erase(Kind::Purge),
             10..=20 => self.commit(&[0, 1]),
+            21..=23 => self.restore(),
             _ => self.commit(&[0]),
         }
     }
@@ -107,6 +108,21 @@ impl Run {
             }
             _ => {}
         }
+    }
+
+    /// Back to any of the commits that are kept.
+    fn restore(&mut self) {
+        let count = self.records[0].commits.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let to = self.records[0].purged + 1 + self.numbers.below(count);
+        let object = self.object(0);
+        let undo = object.restore_because(&object.bookmark_of(to).unwrap(), "back").wait().unwrap();
+        let state = self.after(0, to);
+        // How a restore is written is its own affair; what it leads to is checked.
+        let changes = object.changes(undo.seq() + 1).unwrap().len() as u64;
+        self.done(0, Kind::Restore, "back", changes, state);
     }
 
     /// One transaction over these objects.
@@ -263,7 +279,10 @@ impl Run {
         let mut state = at.checked_sub(1).map(|before| record.commits[before].after.clone());
         let state = state.get_or_insert_default();
         for change in changes {
-            apply(state, change);
+            match change {
+                Change::Cut { base: CutTo::Own { seq: base }, .. } => *state = self.after(which, *base),
+                change => apply(state, change),
+            }
         }
         assert_eq!(*state, record.commits[at].after, "commit {seq}");
     }
@@ -374,6 +393,41 @@ fn history_is_what_was_done_whatever_went_on_in_between() {
         run.reopen();
         run.check(0);
         run.check(1);
+    }
+}
+
+#[test]
+fn a_fork_begins_with_what_it_is_of_and_goes_on_alone() {
+    let disk = SimDisk::new();
+    let engine = options(&disk, 3).open("simulated").unwrap();
+    let namespace = engine.namespace("n").unwrap();
+    let (source, fork) = (namespace.object("source").unwrap(), namespace.object("fork").unwrap());
+    source.transact(|tx| (0..40).try_for_each(|at| tx.put(format!("key {at:02}"), "old"))).wait().unwrap();
+    let mark = source.bookmark().wait().unwrap();
+    source.delete().wait().unwrap();
+    let first = source.fork_because(&mark, &fork, "copy").wait().unwrap();
+    for key in ["key 07", "key 33"] {
+        fork.transact(|tx| tx.put(key, "new")).wait().unwrap();
+    }
+    for packed in [false, true] {
+        if packed {
+            engine.checkpoint().unwrap();
+            engine.compact().unwrap();
+        }
+        let listed: Vec<CommitInfo> = fork.history(..).unwrap().map(Result::unwrap).collect();
+        assert_eq!(
+            listed.iter().map(|info| info.kind).collect::<Vec<_>>(),
+            [Kind::User, Kind::User, Kind::Fork]
+        );
+        assert_eq!((listed[2].cause.as_str(), listed[0].hash), ("copy", fork.verify().unwrap().hash));
+        let of_source = source.history(1..=1).unwrap().next().unwrap().unwrap();
+        let base = CutTo::Other { object: source.key(), seq: 1, hash: of_source.hash };
+        assert_eq!(fork.changes(1).unwrap(), [Change::Cut { start: Vec::new(), end: None, base }]);
+        let blamed = |key: &str| fork.blame(key).unwrap().map(|info| info.unwrap().seq).collect::<Vec<_>>();
+        assert_eq!((blamed("key 07"), blamed("key 08"), blamed("none")), (vec![2, 1], vec![1], vec![]));
+        let changed = fork.diff(&first, &fork.bookmark().wait().unwrap()).unwrap();
+        let changed: Vec<Vec<u8>> = changed.map(|found| found.unwrap().key).collect();
+        assert_eq!(changed, [b"key 07", b"key 33"]);
     }
 }
 

@@ -43,6 +43,8 @@ const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id
   {"op":"bookmark","ns":"rooms","obj":"lobby"}                       at
   {"op":"at","ns":"rooms","obj":"lobby","at":17,"key":"k"}           as get; without key as list
   {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit; without to: up to now
+  {"op":"restore","ns":"rooms","obj":"lobby","at":17}                brings it back; "undo" is the bookmark that undoes it
+  {"op":"fork","ns":"rooms","obj":"lobby","at":17,"to":{"ns":"rooms","obj":"copy"}}
   {"op":"sync"}  {"op":"checkpoint"}  {"op":"stat"}
 Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq".
 A point in a history ("at", "from" and "to" of diff) is a commit's number, a bookmark, a time or "2h ago".
@@ -138,6 +140,39 @@ Examples:
   lineal bookmark --dir data --ns rooms --object lobby --at \"2h ago\" --json
 ";
 
+const RESTORE_HELP: &str = "\
+One more commit in the object's history brings everything back; nothing is destroyed. Prints the bookmark that undoes it.
+
+Examples:
+  lineal restore --dir data --ns rooms --object lobby --at \"2h ago\" --dry-run
+  lineal restore --dir data --ns rooms --object lobby --at 17 --cause \"ticket 4711\"
+";
+
+const FORK_HELP: &str = "\
+The new object is what this one was, with a history of its own. No bytes are copied.
+
+Examples:
+  lineal fork --dir data --ns rooms --object lobby --at 17 --to lobby-copy
+  lineal fork --dir data --ns rooms --object lobby --at \"1d ago\" --to lobby --to-ns yesterday --dry-run
+";
+
+const PIN_HELP: &str = "\
+Examples:
+  lineal pin --dir data --ns rooms --object lobby \"before the party\"
+  lineal pin --dir data --ns rooms --object lobby release-1 --at 17
+";
+
+const UNPIN_HELP: &str = "\
+Example:
+  lineal unpin --dir data --ns rooms --object lobby release-1
+";
+
+const PINS_HELP: &str = "\
+Examples:
+  lineal pins --dir data --ns rooms --object lobby
+  lineal pins --dir data --ns rooms --object lobby --json
+";
+
 fn with_when(help: &str) -> String {
     with_codes(&format!("{WHEN_HELP}\n{help}"))
 }
@@ -184,6 +219,21 @@ pub(crate) enum Command {
     /// Print the bookmark of a point in an object's history.
     #[command(after_help = with_when(BOOKMARK_HELP))]
     Bookmark(Bookmark),
+    /// Bring an object back to where it was.
+    #[command(after_help = with_when(RESTORE_HELP))]
+    Restore(Restore),
+    /// Make another object of what an object was.
+    #[command(after_help = with_when(FORK_HELP))]
+    Fork(Fork),
+    /// Keep a point of an object's history, whatever the retention says.
+    #[command(after_help = with_when(PIN_HELP))]
+    Pin(Pin),
+    /// Take off a pin.
+    #[command(after_help = with_codes(UNPIN_HELP))]
+    Unpin(Unpin),
+    /// List an object's pins.
+    #[command(after_help = with_codes(PINS_HELP))]
+    Pins(Pins),
     /// Check every file, checksum and chain.
     #[command(after_help = with_codes(VERIFY_HELP))]
     Verify(Verify),
@@ -208,6 +258,11 @@ impl Command {
             Command::Diff(args) => args.json,
             Command::Blame(args) => args.json,
             Command::Bookmark(args) => args.json,
+            Command::Restore(args) => args.json,
+            Command::Fork(args) => args.json,
+            Command::Pin(args) => args.json,
+            Command::Unpin(args) => args.json,
+            Command::Pins(args) => args.json,
             Command::Verify(args) => args.json,
             Command::Stat(args) => args.json,
         }
@@ -465,6 +520,96 @@ pub(crate) struct Bookmark {
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     pub(crate) at: Option<When>,
     /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Restore {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// To which point in its history
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: When,
+    /// Why; kept with the commit
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) cause: String,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Fork {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// Of which point in its history
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: When,
+    /// The new object's name
+    #[arg(long, value_name = "O")]
+    pub(crate) to: String,
+    /// The new object's namespace (default: the same)
+    #[arg(long, value_name = "N")]
+    pub(crate) to_ns: Option<String>,
+    /// Why; kept with the new object's first commit
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) cause: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Pin {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// The pin's name; a pin of the same name moves
+    pub(crate) name: String,
+    /// Which point in its history (default: the newest commit)
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: Option<When>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Unpin {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// The pin's name
+    pub(crate) name: String,
+    /// Errors as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Pins {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
 }

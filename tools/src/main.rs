@@ -17,6 +17,7 @@ mod objects;
 mod open;
 mod past;
 mod progress;
+mod restore;
 mod show;
 mod signals;
 mod stat;
@@ -62,6 +63,11 @@ fn run(command: Command) -> Outcome {
         Command::Diff(args) => past::diff(&args),
         Command::Blame(args) => history::blame(&args),
         Command::Bookmark(args) => show::bookmark(&args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Fork(args) => restore::fork(&args),
+        Command::Pin(args) => restore::pin(&args),
+        Command::Unpin(args) => restore::unpin(&args),
+        Command::Pins(args) => restore::pins(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Stat(args) => stat::run(&args),
     }

@@ -15,8 +15,15 @@ pub(crate) fn read_only(dir: &Dir) -> Outcome<Engine> {
     Ok(lineal::Options::new().salvage(dir.salvage).open_read_only(&dir.dir)?)
 }
 
-/// Opens a data directory that is known to be one for reading.
+/// Opens a data directory that is there for writing.
+pub(crate) fn writable(dir: &Path) -> Outcome<Engine> {
+    refuse_missing(dir)?;
+    Ok(Engine::open(dir)?)
+}
+
+/// Opens a data directory for reading.
 pub(crate) fn read_only_at(dir: &Path) -> Outcome<Engine> {
+    refuse_missing(dir)?;
     Ok(Engine::open_read_only(dir)?)
 }
 

@@ -114,4 +114,3 @@ fn walk_run(run: &Run, chain: &mut Chain) -> Result<()> {
     }
     Ok(())
 }
-

@@ -70,6 +70,8 @@ pub(super) enum Request {
     Bookmark { target: Target, at: Option<When> },
     GetAt { target: Target, at: When, key: Vec<u8> },
     ListAt { target: Target, at: When, list: List },
+    Restore { target: Target, at: When, terms: Terms },
+    Fork { target: Target, at: When, to: Target, terms: Terms },
     History { target: Target, commits: Commits },
     Blame { target: Target, key: Vec<u8>, limit: Option<u64> },
     Diff { target: Target, from: When, to: Option<When>, limit: Option<u64> },
@@ -131,6 +133,17 @@ impl Fields {
                 Request::GetAt { target: self.target()?, at: self.when("at")?, key: self.bytes("key")? }
             }
             "at" => Request::ListAt { target: self.target()?, at: self.when("at")?, list: self.list()? },
+            "restore" => {
+                let (at, terms) = (self.when("at")?, self.terms(&Terms::default())?);
+                Request::Restore { target: self.target()?, at, terms }
+            }
+            "fork" => {
+                let Some(Value::Object(to)) = self.take("to") else {
+                    return Err("\"to\" is not an object with \"ns\" and \"obj\"".into());
+                };
+                let (at, terms) = (self.when("at")?, self.terms(&Terms::default())?);
+                Request::Fork { target: self.target()?, at, to: Fields(to).target()?, terms }
+            }
             "history" => Request::History { target: self.target()?, commits: self.commits()? },
             "blame" => {
                 let (key, limit) = (self.bytes("key")?, self.number("limit")?);
@@ -324,6 +337,8 @@ mod tests {
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[{"op":"get","key":"k"}]}"#).contains("get"));
         assert!(refused(r#"{"op":"at","ns":"n","obj":"o"}"#).contains("\"at\" is missing"));
         assert!(refused(r#"{"op":"at","ns":"n","obj":"o","at":-1}"#).contains("\"at\""));
+        assert!(refused(r#"{"op":"fork","ns":"n","obj":"o","at":1,"to":"p"}"#).contains("\"to\""));
+        assert!(refused(r#"{"op":"restore","ns":"n","obj":"o"}"#).contains("\"at\" is missing"));
         assert!(refused(r#"{"op":"diff","ns":"n","obj":"o","from":"when"}"#).contains("when"));
         assert!(refused(r#"{"op":"history","ns":"n","obj":"o","since":"7"}"#).contains("time"));
         assert!(refused(r#"{"op":"many","txns":{}}"#).contains("\"txns\""));

@@ -72,6 +72,8 @@ impl Session {
             Request::Bookmark { target, at } => self.bookmark(&target, at.as_ref()),
             Request::GetAt { target, at, key } => self.at(&target, &at, |view| value_of(view, &key)),
             Request::ListAt { target, at, list } => self.at(&target, &at, |view| entries(view, &list)),
+            Request::Restore { target, at, terms } => self.restore(&target, &at, &terms),
+            Request::Fork { target, at, to, terms } => self.fork(&target, &at, &to, &terms),
             Request::History { target, commits } => self.history(&target, &commits),
             Request::Blame { target, key, limit } => self.blame(&target, &key, limit),
             Request::Diff { target, from, to, limit } => self.diff(&target, &from, to.as_ref(), limit),
@@ -262,6 +264,31 @@ impl Session {
         let mut line = Line::new();
         line.number("seq", view.seq()).number("lsn", view.lsn());
         Ok(Answer::Now(line.append(&fields).fields()))
+    }
+
+    fn restore(&mut self, target: &Target, at: &When, terms: &Terms) -> Result<Answer, Refusal> {
+        let object = self.settled_object(target)?;
+        let info = object.info()?;
+        check_seq(terms, info.seq)?;
+        let mark = at.bookmark(&object)?;
+        let gate = object.restore_because(&mark, terms.cause.as_deref().unwrap_or_default());
+        let gate = gate.map(|undo| Line::new().json("undo", &show::json(&undo)).fields());
+        let known = Spot { seq: info.seq, lsn: info.lsn }.after(&object)?.fields();
+        Ok(Answer::Gated { known, gate, bytes: 0 })
+    }
+
+    fn fork(&mut self, target: &Target, at: &When, to: &Target, terms: &Terms) -> Result<Answer, Refusal> {
+        let object = self.settled_object(target)?;
+        let mark = at.bookmark(&object)?;
+        let copy = self.object(to)?;
+        let gate = object.fork_because(&mark, &copy, terms.cause.as_deref().unwrap_or_default());
+        let known = Line::new().number("lsn", copy.last_lsn().0).fields();
+        let gate = gate.map(|first| {
+            let mut line = Line::new();
+            show::fields(&first, &mut line);
+            line.fields()
+        });
+        Ok(Answer::Gated { known, gate, bytes: 0 })
     }
 
     fn history(&mut self, target: &Target, wanted: &Commits) -> Result<Answer, Refusal> {

@@ -151,6 +151,95 @@ fn what_is_no_point_in_the_history_has_its_exit_code() {
 }
 
 #[test]
+fn a_restore_tells_first_what_it_would_do_and_then_how_to_undo_it() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let lobby = |command: &str, more: &[&str]| on_lobby(dir.path(), command, more);
+    let before = image(dir.path());
+    let plan = json_lines(&lobby("restore", &["--at", "1", "--dry-run", "--json"])).remove(0);
+    assert_eq!((&plan["added"], &plan["changed"], &plan["removed"]), (&json!(1), &json!(1), &json!(0)));
+    assert!(lobby("restore", &["--at", "1", "--dry-run"]).contains("1 keys added, 1 changed, 0 removed"));
+    assert_eq!(image(dir.path()), before, "a dry run changes nothing");
+
+    let done = json_lines(&lobby("restore", &["--at", "1", "--cause", "ticket", "--json"])).remove(0);
+    assert_eq!((&done["restored_to"], &done["undo"]["seq"]), (&json!(1), &json!(3)));
+    assert_eq!(lobby("get", &["topic"]), "hello");
+    let newest = json_lines(&lobby("history", &["--limit", "1", "--json"])).remove(0);
+    assert_eq!((&newest["kind"], &newest["cause"]), (&json!("restore"), &json!("ticket")));
+    assert!(lobby("show", &["4"]).contains(r#"{"op":"restore","from_seq":1}"#));
+    let undo = done["undo"]["bookmark"].as_str().unwrap();
+    let printed = lobby("restore", &["--at", undo]);
+    assert_eq!(lobby("get", &["topic"]), "welcome");
+    assert_eq!(lobby("diff", &["3", "5"]), "");
+    let redo = printed.lines().nth(1).unwrap();
+    assert!(lobby("restore", &["--at", redo]).contains("after commit 4"));
+    assert_eq!(lobby("get", &["topic"]), "hello");
+}
+
+#[test]
+fn an_object_is_forked_and_points_of_it_are_pinned() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let lobby = |command: &str, more: &[&str]| on_lobby(dir.path(), command, more);
+    let at = text(dir.path());
+    let before = image(dir.path());
+    let plan = json_lines(&lobby("fork", &["--at", "1", "--to", "copy", "--dry-run", "--json"])).remove(0);
+    assert_eq!((&plan["from"]["seq"], &plan["obj"]), (&json!(1), &json!("copy")));
+    assert_eq!(image(dir.path()), before, "a dry run changes nothing");
+    let done = json_lines(&lobby("fork", &["--at", "1", "--to", "copy", "--json"])).remove(0);
+    assert_eq!((&done["from"]["seq"], &done["first"]["seq"]), (&json!(1), &json!(1)));
+    assert_eq!(stdout(&["get", "--dir", at, "--ns", "rooms", "--object", "copy", "topic"]), "hello");
+    assert!(lobby("fork", &["--at", "2", "--to", "copy", "--to-ns", "elsewhere"]).contains("elsewhere"));
+    for more in [&["--dry-run"][..], &[]] {
+        let args =
+            [&["fork", "--dir", at, "--ns", "rooms", "--object", "lobby", "--at", "2", "--to", "copy"], more];
+        assert_eq!(code(&run(&args.concat())), 1, "the target has a history");
+    }
+
+    lobby("pin", &["first", "--at", "1"]);
+    let pinned = json_lines(&lobby("pin", &["newest", "--json"])).remove(0);
+    assert_eq!((&pinned["name"], &pinned["seq"]), (&json!("newest"), &json!(3)));
+    let pins = json_lines(&lobby("pins", &["--json"]));
+    assert_eq!(pins.iter().map(|pin| pin["name"].clone()).collect::<Vec<_>>(), ["first", "newest"]);
+    assert_eq!(pins[1], pinned);
+    assert!(lobby("pins", &[]).starts_with("\"first\"  commit 1  lm1"));
+    lobby("unpin", &["first"]);
+    assert_eq!(lobby("pins", &[]).lines().count(), 1);
+    assert_eq!(code(&run(&["unpin", "--dir", at, "--ns", "rooms", "--object", "lobby", "first"])), 8);
+    for command in ["restore", "fork", "pin", "unpin"] {
+        let mut args = vec![command, "--dir", "missing", "--ns", "rooms", "--object", "lobby"];
+        args.extend(["--at", "1"].iter().filter(|_| command != "unpin"));
+        args.extend(if command == "fork" { vec!["--to", "x"] } else { Vec::new() });
+        args.extend(command.ends_with("pin").then_some("name"));
+        assert_eq!(code(&run(&args)), 8, "{command}");
+    }
+    assert!(!Path::new("missing").exists());
+}
+
+#[test]
+fn exec_restores_and_forks() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let mut exec = Exec::start(dir.path());
+    let restored =
+        exec.done(r#"{"op":"restore","ns":"rooms","obj":"lobby","at":1,"cause":"back","expect_seq":3}"#);
+    assert_eq!((&restored["seq"], &restored["undo"]["seq"]), (&json!(4), &json!(3)));
+    let get = |obj: &str| json!({"op": "get", "ns": "rooms", "obj": obj, "key": "topic"}).to_string();
+    let read = exec.done(&get("lobby"));
+    assert_eq!((&read["value"], &read["lsn"]), (&json!("hello"), &restored["lsn"]));
+    exec.refused(r#"{"op":"restore","ns":"rooms","obj":"lobby","at":1,"expect_seq":3}"#, "Conflict");
+    let undo = json!({"op": "restore", "ns": "rooms", "obj": "lobby", "at": restored["undo"]["bookmark"]});
+    exec.done(&undo.to_string());
+    assert_eq!(exec.done(&get("lobby"))["value"], "welcome");
+    let fork = r#"{"op":"fork","ns":"rooms","obj":"lobby","at":1,"to":{"ns":"rooms","obj":"copy"}}"#;
+    assert_eq!(exec.done(fork)["seq"], 1);
+    assert_eq!(exec.done(&get("copy"))["value"], "hello");
+    exec.refused(fork, "NotEmpty");
+    exec.refused(r#"{"op":"restore","ns":"rooms","obj":"copy","at":9}"#, "BookmarkFuture");
+    assert_eq!(exec.end(), 0);
+}
+
+#[test]
 fn exec_looks_back_as_well() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
