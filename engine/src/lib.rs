@@ -1,5 +1,31 @@
 #![doc = include_str!("../../README.md")]
 //!
+//! # Looking back
+//!
+//! ```
+//! # fn main() -> lineal::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let engine = lineal::Engine::open(dir.path())?;
+//! let lobby = engine.namespace("rooms")?.object("lobby")?;
+//! for topic in ["hello", "welcome", "buy pills"] {
+//!     lobby.transact(|tx| { tx.cause(format!("say {topic}"))?; tx.put("topic", topic) }).wait()?;
+//! }
+//! let causes: Vec<String> = lobby.history(..)?.map(|commit| Ok(commit?.cause)).collect::<lineal::Result<_>>()?;
+//! assert_eq!(causes, ["say buy pills", "say welcome", "say hello"]);
+//!
+//! let good = lobby.bookmark_of(2)?;
+//! let spoilt = lobby.diff(&good, &lobby.bookmark().wait()?)?.next().unwrap()?;
+//! assert_eq!(spoilt.before.unwrap(), b"welcome"[..]);
+//! assert_eq!(lobby.blame("topic")?.next().unwrap()?.seq, 3);
+//!
+//! let undo = lobby.restore(&good).wait()?;
+//! assert_eq!(lobby.read(|view| view.get("topic")).wait()?.unwrap(), b"welcome"[..]);
+//! lobby.restore(&undo).wait()?;
+//! assert_eq!(lobby.history(..)?.count(), 5); // both restores are commits as well
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # This crate
 //!
 //! Responsible for: objects and their turns, transactions, the two gates, the catalog, checkpoint and recovery, the

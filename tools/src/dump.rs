@@ -1,18 +1,12 @@
 //! `lineal dump`: every entry, in an order that depends on nothing but the names.
 
-use lineal::{Engine, Namespace, ObjectId};
+use lineal::{Engine, Error, Namespace, ObjectId, View};
 
-use crate::{
-    args,
-    exit::{Failure, Outcome},
-    json::Line,
-    open,
-    stdout::Output,
-};
+use crate::{args, exit::Outcome, json::Line, open, stdout::Output};
 
 pub(crate) fn run(args: &args::Dump) -> Outcome {
     let engine = open::read_only(&args.dir)?;
-    let mut dump = Dump { out: Output::new(), hasher: blake3::Hasher::new(), entries: 0 };
+    let mut dump = Dump::new();
     for namespace in open::namespaces(&engine, args.ns.as_deref())? {
         for object in objects(&engine, &namespace, args)? {
             dump.object(&namespace, &object)?;
@@ -43,32 +37,43 @@ fn objects(engine: &Engine, namespace: &Namespace, args: &args::Dump) -> Outcome
     Ok(all)
 }
 
-struct Dump {
+/// A dump in the making.
+pub(crate) struct Dump {
     out: Output,
     hasher: blake3::Hasher,
     entries: u64,
 }
 
 impl Dump {
+    pub(crate) fn new() -> Dump {
+        Dump { out: Output::new(), hasher: blake3::Hasher::new(), entries: 0 }
+    }
+
     fn object(&mut self, namespace: &Namespace, listed: &Listed) -> Outcome {
         let object = namespace.by_id(listed.id)?;
-        // Line by line out of the view: an object may be larger than memory.
-        let printed: Result<Outcome, lineal::Error> = object
-            .read(|view| {
-                for entry in view.prefix("") {
-                    let (key, value) = entry?;
-                    let mut line = Line::new();
-                    line.text("ns", namespace.name());
-                    line.object("obj", listed.name.as_deref(), listed.id);
-                    line.bytes("key", &key).bytes("value", &value).number("seq", view.seq());
-                    if let Err(failure) = self.line(&line.end()) {
-                        return Ok(Err(failure));
-                    }
-                }
-                Ok(Ok(()))
-            })
-            .wait();
-        printed.map_err(Failure::from)?
+        let name = listed.name.as_deref();
+        object.read(|view| self.view(namespace.name(), name, listed.id, view)).wait()?
+    }
+
+    /// Prints what one object holds, line by line: it may be larger than memory.
+    pub(crate) fn view(
+        &mut self,
+        namespace: &str,
+        name: Option<&str>,
+        id: ObjectId,
+        view: &View<'_>,
+    ) -> Result<Outcome, Error> {
+        for entry in view.prefix("") {
+            let (key, value) = entry?;
+            let mut line = Line::new();
+            line.text("ns", namespace);
+            line.object("obj", name, id);
+            line.bytes("key", &key).bytes("value", &value).number("seq", view.seq());
+            if let Err(failure) = self.line(&line.end()) {
+                return Ok(Err(failure));
+            }
+        }
+        Ok(Ok(()))
     }
 
     fn line(&mut self, line: &str) -> Outcome {
@@ -78,7 +83,8 @@ impl Dump {
         self.out.line(line)
     }
 
-    fn end(mut self) -> Outcome {
+    /// Prints the hash of all lines.
+    pub(crate) fn end(mut self) -> Outcome {
         let mut line = Line::new();
         line.text("blake3", self.hasher.finalize().to_hex().as_str()).number("entries", self.entries);
         self.out.line(&line.end())?;

@@ -5,21 +5,27 @@
 
 mod args;
 mod bytes;
+mod commits;
 mod demo;
 mod dump;
 mod exec;
 mod exit;
 mod get;
+mod history;
 mod json;
 mod objects;
 mod open;
+mod past;
 mod progress;
 mod proof;
+mod restore;
+mod show;
 mod signals;
 mod stat;
 mod stdout;
 mod sync;
 mod verify;
+mod when;
 
 use std::process::ExitCode;
 
@@ -52,6 +58,17 @@ fn run(command: Command) -> Outcome {
         Command::Objects(args) => objects::run(&args),
         Command::Get(args) => get::run(&args),
         Command::Dump(args) => dump::run(&args),
+        Command::History(args) => history::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::At(args) => past::at(&args),
+        Command::Diff(args) => past::diff(&args),
+        Command::Blame(args) => history::blame(&args),
+        Command::Bookmark(args) => show::bookmark(&args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Fork(args) => restore::fork(&args),
+        Command::Pin(args) => restore::pin(&args),
+        Command::Unpin(args) => restore::unpin(&args),
+        Command::Pins(args) => restore::pins(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Proof(args) => proof::run(&args),

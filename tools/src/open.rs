@@ -15,8 +15,15 @@ pub(crate) fn read_only(dir: &Dir) -> Outcome<Engine> {
     Ok(lineal::Options::new().salvage(dir.salvage).open_read_only(&dir.dir)?)
 }
 
-/// Opens a data directory that is known to be one for reading.
+/// Opens a data directory that is there for writing.
+pub(crate) fn writable(dir: &Path) -> Outcome<Engine> {
+    refuse_missing(dir)?;
+    Ok(Engine::open(dir)?)
+}
+
+/// Opens a data directory for reading.
 pub(crate) fn read_only_at(dir: &Path) -> Outcome<Engine> {
+    refuse_missing(dir)?;
     Ok(Engine::open_read_only(dir)?)
 }
 
@@ -41,10 +48,22 @@ pub(crate) fn any_object(engine: &Engine, address: &Address) -> Outcome<Object> 
 /// The object that the arguments name, and what is known of it. It exists.
 pub(crate) fn existing_object(engine: &Engine, address: &Address) -> Outcome<(Object, ObjectInfo)> {
     let object = any_object(engine, address)?;
-    let info = info_of(&object)?.ok_or_else(|| {
-        Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown()))
-    })?;
+    let info = info_of(&object)?.ok_or_else(|| no_object(address))?;
     Ok((object, info))
+}
+
+/// The object that the arguments name. It has commits, and may have been deleted.
+pub(crate) fn object_with_history(engine: &Engine, address: &Address) -> Outcome<Object> {
+    let object = any_object(engine, address)?;
+    match object.info() {
+        Ok(_) => Ok(object),
+        Err(Error::NotFound { .. }) => Err(no_object(address)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn no_object(address: &Address) -> Failure {
+    Failure::not_found(format!("namespace {:?} has no object {}", address.ns, address.shown()))
 }
 
 /// What is known of an object, if it exists.

@@ -1,10 +1,10 @@
 //! Finding a point in an object's history, and looking at it.
 
-use lineal_snapshot::Run;
 use lineal_wal::{Lsn, Micros, ObjectKey, Seq};
 
 use super::{
     bookmark::{Bookmark, BookmarkError},
+    trail::Trail,
     version::{self, Kept},
 };
 use crate::{
@@ -16,10 +16,9 @@ use crate::{
         walk::{Chain, Commit},
     },
     object::{
-        head::Head,
         resident::Resident,
         turns::{Held, Turn},
-        wake::{logged_after, newest_head, read_runs, retry_released},
+        wake::logged_after,
     },
     sync::Arc,
     transaction::commit,
@@ -57,7 +56,7 @@ impl Object {
     /// [`BookmarkError::BeforeFirst`] if the object had no commit then, or none that is kept; see
     /// [`at_time`](Object::at_time) for a view that is empty instead. [`Error::Damaged`].
     pub fn bookmark_at(&self, time: Micros) -> Result<Bookmark> {
-        match retry_released(|| last_before(&self.engine, self.key(), time))? {
+        match last_before(self, time)? {
             Some(seq) => self.bookmark_of(seq.0),
             None => {
                 let (first, last) = kept(self);
@@ -118,7 +117,7 @@ impl Object {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn at_time(&self, time: Micros) -> Result<View<'static>> {
-        let seq = retry_released(|| last_before(&self.engine, self.key(), time))?;
+        let seq = last_before(self, time)?;
         self.at_seq(seq.map_or(0, |seq| seq.0))
     }
 }
@@ -210,8 +209,7 @@ fn find(object: &Object, seq: Seq) -> Result<Kept> {
             let (first, last) = kept(object);
             let seq = seq.0;
             // The purge itself has a number and leaves nothing.
-            let (floor, _) = retry_released(|| span(engine, object.key()))?;
-            Err(if seq <= floor.0 {
+            Err(if seq < Trail::open(object)?.first_readable().0 {
                 BookmarkError::TooOld { seq, first, last }
             } else {
                 BookmarkError::Future { seq, first, last }
@@ -233,75 +231,22 @@ fn settle(engine: &EngineInner, lsn: Lsn) -> Result<()> {
 
 /// The oldest and the newest bookmark that can be used now, as far as they can be read.
 pub(crate) fn kept(object: &Object) -> (Option<Bookmark>, Option<Bookmark>) {
-    let engine = &object.engine;
-    let Ok((floor, last)) = retry_released(|| span(engine, object.key())) else { return (None, None) };
-    if last <= floor {
+    let Ok(trail) = Trail::open(object) else { return (None, None) };
+    if trail.last() < trail.first_readable() {
         return (None, None);
     }
-    let of = |seq| version::read(engine, object.key(), seq).ok().map(|kept| bookmark_of(&kept));
-    (of(Seq(floor.0 + 1)), of(last))
+    let of = |seq| version::read(&object.engine, object.key(), seq).ok().map(|kept| bookmark_of(&kept));
+    (of(trail.first_readable()), of(trail.last()))
 }
 
-/// The newest commit that cannot be read any more, and the newest durable one.
-pub(crate) fn span(engine: &EngineInner, key: ObjectKey) -> Result<(Seq, Seq)> {
-    let purged = engine.purged(key);
-    let last_lsn = engine.cell(key).last_lsn();
-    let snapshot = engine.catalog.snapshot();
-    let (mut floor, mut last, mut lsn) = (Seq(0), Seq(0), Lsn(0));
-    if let Some(found) = newest_head(&snapshot, &key)? {
-        (floor, last, lsn) = (found.head.unreadable(), found.head.seq, found.head.lsn);
-    }
-    let durable = engine.log.durable();
-    if last_lsn > lsn {
-        for (record, at) in logged_after(engine, key, last_lsn, last)? {
-            let record = record.as_record();
-            if record.lsn <= durable {
-                last = record.parts().nth(at).map_or(last, |part| part.seq);
-            }
-        }
-    }
-    Ok((floor.max(purged), last))
-}
-
-/// The last durable commit at or before `time`. Times never go back from one commit to the next.
-fn last_before(engine: &EngineInner, key: ObjectKey, time: Micros) -> Result<Option<Seq>> {
-    let purged = engine.purged(key);
-    let last_lsn = engine.cell(key).last_lsn();
-    let snapshot = engine.catalog.snapshot();
-    let head = newest_head(&snapshot, &key)?.map(|found| found.head);
-    let (packed, lsn) = head.as_ref().map_or((Seq(0), Lsn(0)), |head| (head.seq, head.lsn));
-    let floor = head.as_ref().map_or(Seq(0), Head::unreadable).max(purged);
-    let runs_after = head.as_ref().map_or(Seq(0), Head::before_runs).max(purged);
-    // The state at the anchor can be read, and its commit stands in no run any more.
-    let anchored =
-        head.and_then(|head| head.anchor).filter(|anchor| anchor.time <= time).map(|anchor| anchor.seq);
-    let durable = engine.log.durable();
-    let mut newest = None;
-    if last_lsn > lsn {
-        for (record, at) in logged_after(engine, key, last_lsn, packed)? {
-            let record = record.as_record();
-            if record.lsn <= durable && record.time <= time {
-                newest = record.parts().nth(at).map(|part| part.seq);
-            }
-        }
-    }
-    if let Some(seq) = newest {
-        return Ok(Some(seq).filter(|seq| *seq > floor));
-    }
-    let anchored = anchored.filter(|seq| *seq > floor);
-    if packed <= runs_after {
-        return Ok(anchored);
-    }
-    let runs = snapshot.runs(&key, Seq(runs_after.0 + 1), packed)?;
-    // The last of them that begins at or before the time.
-    let (mut low, mut high) = (0, runs.len());
-    while low < high {
-        let middle = low.midpoint(high);
-        let begins = read_runs(&runs[middle])?.first().map(|run: &Run| run.commit_at(0).1.time);
-        if begins.is_some_and(|begins| begins <= time) { low = middle + 1 } else { high = middle }
-    }
-    let Some(found) = low.checked_sub(1) else { return Ok(anchored) };
-    let commits = read_runs(&runs[found])?;
-    let last = commits.iter().flat_map(Run::iter).rfind(|(_, commit)| commit.time <= time);
-    Ok(last.map(|(seq, _)| seq).filter(|seq| *seq > floor).or(anchored))
+/// The last durable commit at or before `time`.
+fn last_before(object: &Object, time: Micros) -> Result<Option<Seq>> {
+    let mut trail = Trail::open(object)?;
+    let (first, last) = (trail.first(), trail.last());
+    let after = match time.0.checked_add(1) {
+        Some(time) => trail.first_since(first, last, Micros(time))?,
+        None => Seq(last.0 + 1),
+    };
+    let found = Some(Seq(after.0 - 1)).filter(|seq| *seq >= first);
+    Ok(found.or_else(|| trail.anchored_at(time)))
 }

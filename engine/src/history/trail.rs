@@ -40,6 +40,8 @@ struct Read {
     snapshot: Snapshot,
     /// Where the chain starts: nothing up to there is left.
     start: Chain,
+    /// Where the retention has passed: the commit before the first one, and its time.
+    anchor: Option<(Seq, Micros)>,
     /// After the newest commit in the packs.
     packed: Chain,
     /// Runs that were read last.
@@ -83,6 +85,17 @@ impl Trail {
     /// The first commit that is kept.
     pub(crate) fn first(&self) -> Seq {
         Seq(self.read.start.seq.0 + 1)
+    }
+
+    /// The first commit after which the state can be read: the one before [`first`](Trail::first), where the retention
+    /// has passed.
+    pub(crate) fn first_readable(&self) -> Seq {
+        self.read.anchor.map_or(self.first(), |(seq, _)| seq)
+    }
+
+    /// The commit before [`first`](Trail::first), if it can be read and was made at `time` or before.
+    pub(crate) fn anchored_at(&self, time: Micros) -> Option<Seq> {
+        self.read.anchor.filter(|(_, made)| *made <= time).map(|(seq, _)| seq)
     }
 
     /// The newest commit; below [`first`](Trail::first) if there is none.
@@ -131,6 +144,8 @@ impl Read {
         let head = newest_head(&snapshot, &key)?.map_or_else(Head::empty, |found| found.head);
         let mut start =
             if purged > head.floor { Chain::at_genesis(key, purged) } else { Chain::at_start(key, &head) };
+        let mut anchor = head.anchor.as_ref().map(|anchor| (anchor.seq, anchor.time));
+        anchor.take_if(|(seq, _)| *seq != start.seq);
         let mut packed = start.clone();
         if head.seq > start.seq {
             start.salt = head.salt;
@@ -145,6 +160,7 @@ impl Read {
             if Kind::from_byte(part.kind) == Some(Kind::Purge) {
                 start = Chain::at_genesis(key, part.seq);
                 packed = start.clone();
+                anchor = None;
                 break;
             }
             if lsn <= durable {
@@ -158,7 +174,7 @@ impl Read {
         let walked = vec![packed.clone()];
         let pieces = pieces(&sizes);
         let (runs, joints) = (Vec::new(), Joints::default());
-        Ok(Read { snapshot, start, packed, runs, logged, pieces, walked, joints })
+        Ok(Read { snapshot, start, anchor, packed, runs, logged, pieces, walked, joints })
     }
 
     fn chunk(&mut self, object: &Object, seq: Seq) -> Result<Option<Chunk>> {

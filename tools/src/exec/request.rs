@@ -1,9 +1,13 @@
 //! Requests as they come in: JSON, checked for shape before anything is done.
 
-use lineal::ObjectId;
+use lineal::{Micros, ObjectId};
 use serde_json::{Map, Value};
 
-use crate::{bytes, open::parse_id};
+use crate::{
+    bytes,
+    open::parse_id,
+    when::{self, When},
+};
 
 /// What is wrong with a line.
 pub(super) type Malformed = String;
@@ -52,7 +56,25 @@ pub(super) enum After {
     Name(String),
 }
 
+/// Which commits to list.
+pub(super) struct Commits {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) since: Option<Micros>,
+    pub(super) until: Option<Micros>,
+    pub(super) limit: Option<u64>,
+    pub(super) reverse: bool,
+}
+
 pub(super) enum Request {
+    Bookmark { target: Target, at: Option<When> },
+    GetAt { target: Target, at: When, key: Vec<u8> },
+    ListAt { target: Target, at: When, list: List },
+    Restore { target: Target, at: When, terms: Terms },
+    Fork { target: Target, at: When, to: Target, terms: Terms },
+    History { target: Target, commits: Commits },
+    Blame { target: Target, key: Vec<u8>, limit: Option<u64> },
+    Diff { target: Target, from: When, to: Option<When>, limit: Option<u64> },
     Get { target: Target, key: Vec<u8> },
     List { target: Target, list: List },
     Write(Write),
@@ -106,6 +128,32 @@ impl Fields {
                 Request::DeleteObject { target: self.target()?, terms: self.terms(&Terms::default())? }
             }
             "purge" => Request::Purge { target: self.target()?, terms: self.terms(&Terms::default())? },
+            "bookmark" => Request::Bookmark { target: self.target()?, at: self.when_if_there("at")? },
+            "at" if self.has("key") => {
+                Request::GetAt { target: self.target()?, at: self.when("at")?, key: self.bytes("key")? }
+            }
+            "at" => Request::ListAt { target: self.target()?, at: self.when("at")?, list: self.list()? },
+            "restore" => {
+                let (at, terms) = (self.when("at")?, self.terms(&Terms::default())?);
+                Request::Restore { target: self.target()?, at, terms }
+            }
+            "fork" => {
+                let Some(Value::Object(to)) = self.take("to") else {
+                    return Err("\"to\" is not an object with \"ns\" and \"obj\"".into());
+                };
+                let (at, terms) = (self.when("at")?, self.terms(&Terms::default())?);
+                Request::Fork { target: self.target()?, at, to: Fields(to).target()?, terms }
+            }
+            "history" => Request::History { target: self.target()?, commits: self.commits()? },
+            "blame" => {
+                let (key, limit) = (self.bytes("key")?, self.number("limit")?);
+                Request::Blame { target: self.target()?, key, limit }
+            }
+            "diff" => {
+                let (from, to, limit) =
+                    (self.when("from")?, self.when_if_there("to")?, self.number("limit")?);
+                Request::Diff { target: self.target()?, from, to, limit }
+            }
             "verify" if self.has("ns") || self.has("obj") => Request::VerifyObject(self.target()?),
             "verify" => Request::VerifyAll,
             "sync" => Request::Sync,
@@ -145,6 +193,35 @@ impl Fields {
             limit: self.number("limit")?.unwrap_or(u64::MAX),
             reverse: self.flag("reverse")?,
         })
+    }
+
+    fn commits(&mut self) -> Result<Commits, Malformed> {
+        let mut time = |name: &str| self.text_if_there(name)?.map(|text| when::parse_time(&text)).transpose();
+        let (since, until) = (time("since")?, time("until")?);
+        Ok(Commits {
+            from: self.number("from")?.unwrap_or(0),
+            to: self.number("to")?.unwrap_or(u64::MAX),
+            since,
+            until,
+            limit: self.number("limit")?,
+            reverse: self.flag("reverse")?,
+        })
+    }
+
+    fn when(&mut self, name: &str) -> Result<When, Malformed> {
+        self.when_if_there(name)?.ok_or_else(|| format!("{name:?} is missing"))
+    }
+
+    /// A point in an object's history: a commit's number, or a text as on the command line.
+    fn when_if_there(&mut self, name: &str) -> Result<Option<When>, Malformed> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => when::parse(&text).map(Some),
+            Some(value) => match value.as_u64() {
+                Some(seq) => Ok(Some(When::Seq(seq))),
+                None => Err(format!("{name:?} is neither a commit's number nor a string")),
+            },
+        }
     }
 
     fn terms(&mut self, shared: &Terms) -> Result<Terms, Malformed> {
@@ -258,6 +335,12 @@ mod tests {
         );
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[1]}"#).contains("\"ops\""));
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[{"op":"get","key":"k"}]}"#).contains("get"));
+        assert!(refused(r#"{"op":"at","ns":"n","obj":"o"}"#).contains("\"at\" is missing"));
+        assert!(refused(r#"{"op":"at","ns":"n","obj":"o","at":-1}"#).contains("\"at\""));
+        assert!(refused(r#"{"op":"fork","ns":"n","obj":"o","at":1,"to":"p"}"#).contains("\"to\""));
+        assert!(refused(r#"{"op":"restore","ns":"n","obj":"o"}"#).contains("\"at\" is missing"));
+        assert!(refused(r#"{"op":"diff","ns":"n","obj":"o","from":"when"}"#).contains("when"));
+        assert!(refused(r#"{"op":"history","ns":"n","obj":"o","since":"7"}"#).contains("time"));
         assert!(refused(r#"{"op":"many","txns":{}}"#).contains("\"txns\""));
     }
 

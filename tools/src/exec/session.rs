@@ -2,15 +2,17 @@
 
 use std::{collections::HashMap, ops::Bound};
 
-use lineal::{Engine, Error, Gated, Namespace, Object, Tx, View};
+use lineal::{CommitInfo, Engine, Error, Gated, Namespace, Object, Tx, View};
 
 use super::{
     reply::{Answer, Queued, Refusal},
-    request::{self, After, List, Named, Op, Request, Target, Terms, Write},
+    request::{self, After, Commits, List, Named, Op, Request, Target, Terms, Write},
 };
 use crate::{
+    commits,
     json::{self, Line},
-    objects, stat, verify,
+    objects, show, stat, verify,
+    when::When,
 };
 
 /// Most bytes of keys and values in the reply to one `list`.
@@ -22,6 +24,11 @@ const LIST_BYTES_MAX: usize = 64 << 20;
 ///
 /// Source: chosen; a reply of about a megabyte.
 const OBJECTS_LIMIT: u64 = 10_000;
+
+/// Commits in the reply to one `history` or `blame` that names no limit.
+///
+/// Source: chosen; a reply of a few hundred kilobytes.
+const COMMITS_LIMIT: u64 = 1_000;
 
 pub(super) struct Session {
     engine: Engine,
@@ -65,6 +72,14 @@ impl Session {
                 let cause = terms.cause.clone().unwrap_or_default();
                 self.erase(&target, &terms, |object| object.purge_because(&cause))
             }
+            Request::Bookmark { target, at } => self.bookmark(&target, at.as_ref()),
+            Request::GetAt { target, at, key } => self.at(&target, &at, |view| value_of(view, &key)),
+            Request::ListAt { target, at, list } => self.at(&target, &at, |view| entries(view, &list)),
+            Request::Restore { target, at, terms } => self.restore(&target, &at, &terms),
+            Request::Fork { target, at, to, terms } => self.fork(&target, &at, &to, &terms),
+            Request::History { target, commits } => self.history(&target, &commits),
+            Request::Blame { target, key, limit } => self.blame(&target, &key, limit),
+            Request::Diff { target, from, to, limit } => self.diff(&target, &from, to.as_ref(), limit),
             Request::VerifyObject(target) => self.verify_object(&target),
             Request::VerifyAll => self.verify_all(),
             Request::Sync => self.sync(),
@@ -116,14 +131,7 @@ impl Session {
         let Some(object) = self.existing_object(target)? else {
             return Ok(nothing_there(Line::new().null("value").fields()));
         };
-        read(&object, |view| {
-            let mut line = Line::new();
-            match view.get(key)? {
-                Some(value) => line.bytes("value", &value),
-                None => line.null("value"),
-            };
-            Ok(line.fields())
-        })
+        read(&object, |view| value_of(view, key))
     }
 
     fn list(&mut self, target: &Target, list: &List) -> Result<Answer, Refusal> {
@@ -228,6 +236,116 @@ impl Session {
         Ok(Answer::Gated { known, gate, bytes: 0 })
     }
 
+    /// The object, once everything that requests before this one wrote to it is durable.
+    fn settled_object(&mut self, target: &Target) -> Result<Object, Error> {
+        let object = self.existing_object(target)?.ok_or_else(|| not_found(target))?;
+        object.info()?;
+        Ok(object)
+    }
+
+    fn bookmark(&mut self, target: &Target, at: Option<&When>) -> Result<Answer, Refusal> {
+        let object = self.settled_object(target)?;
+        let mark = match at {
+            Some(at) => at.bookmark(&object)?,
+            None => object.bookmark().wait()?,
+        };
+        let view = object.at(&mark)?;
+        let mut line = Line::new();
+        show::fields(&mark, &mut line);
+        Ok(Answer::Now(line.number("lsn", view.lsn()).fields()))
+    }
+
+    /// Answers out of the object as it was.
+    fn at(
+        &mut self,
+        target: &Target,
+        at: &When,
+        f: impl FnOnce(&View<'_>) -> Result<String, Error>,
+    ) -> Result<Answer, Refusal> {
+        let view = at.view(&self.settled_object(target)?)?;
+        let fields = f(&view)?;
+        let mut line = Line::new();
+        line.number("seq", view.seq()).number("lsn", view.lsn());
+        Ok(Answer::Now(line.append(&fields).fields()))
+    }
+
+    fn restore(&mut self, target: &Target, at: &When, terms: &Terms) -> Result<Answer, Refusal> {
+        let object = self.settled_object(target)?;
+        let info = object.info()?;
+        check_seq(terms, info.seq)?;
+        let mark = at.bookmark(&object)?;
+        let gate = object.restore_because(&mark, terms.cause.as_deref().unwrap_or_default());
+        let gate = gate.map(|undo| Line::new().json("undo", &show::json(&undo)).fields());
+        let known = Spot { seq: info.seq, lsn: info.lsn }.after(&object).fields();
+        Ok(Answer::Gated { known, gate, bytes: 0 })
+    }
+
+    fn fork(&mut self, target: &Target, at: &When, to: &Target, terms: &Terms) -> Result<Answer, Refusal> {
+        let object = self.settled_object(target)?;
+        let mark = at.bookmark(&object)?;
+        let copy = self.object(to)?;
+        let gate = object.fork_because(&mark, &copy, terms.cause.as_deref().unwrap_or_default());
+        let known = Line::new().number("lsn", copy.last_lsn().0).fields();
+        let gate = gate.map(|first| {
+            let mut line = Line::new();
+            show::fields(&first, &mut line);
+            line.fields()
+        });
+        Ok(Answer::Gated { known, gate, bytes: 0 })
+    }
+
+    fn history(&mut self, target: &Target, wanted: &Commits) -> Result<Answer, Refusal> {
+        let mut history = self.settled_object(target)?.history(wanted.from..=wanted.to)?;
+        if let Some(since) = wanted.since {
+            history = history.since(since);
+        }
+        if let Some(until) = wanted.until {
+            history = history.until(until);
+        }
+        if wanted.reverse {
+            history = history.reverse();
+        }
+        let mut line = Line::new();
+        line.json("commits", &told(&mut history, wanted.limit)?);
+        // Where the listing goes on if its limit has cut it off.
+        match history.next().transpose()? {
+            Some(info) => line.number("next", info.seq),
+            None => line.null("next"),
+        };
+        Ok(Answer::Now(line.fields()))
+    }
+
+    fn blame(&mut self, target: &Target, key: &[u8], limit: Option<u64>) -> Result<Answer, Refusal> {
+        let told = told(&mut self.settled_object(target)?.blame(key)?, limit)?;
+        Ok(Answer::Now(Line::new().json("commits", &told).fields()))
+    }
+
+    fn diff(
+        &mut self,
+        target: &Target,
+        from: &When,
+        to: Option<&When>,
+        limit: Option<u64>,
+    ) -> Result<Answer, Refusal> {
+        let object = self.settled_object(target)?;
+        let before = from.bookmark(&object)?;
+        let after = match to {
+            Some(to) => to.bookmark(&object)?,
+            None => object.bookmark().wait()?,
+        };
+        let (mut found, mut size) = (Vec::new(), 0);
+        let mut diff = object.diff(&before, &after)?;
+        while (found.len() as u64) < limit.unwrap_or(u64::MAX) {
+            let Some(difference) = diff.next().transpose()? else { break };
+            found.push(commits::difference(&difference));
+            size += found.last().map_or(0, String::len);
+            check_size("diff (use limit)", size)?;
+        }
+        let mut line = Line::new();
+        line.number("from_seq", before.seq()).number("to_seq", after.seq());
+        Ok(Answer::Now(line.json("differences", &json::list(found)).fields()))
+    }
+
     fn verify_object(&mut self, target: &Target) -> Result<Answer, Refusal> {
         let object = self.existing_object(target)?.ok_or_else(|| not_found(target))?;
         let verified = object.verify()?;
@@ -257,6 +375,32 @@ impl Session {
         line.number("pack_bytes", done.pack_bytes);
         Ok(Answer::Now(line.fields()))
     }
+}
+
+/// The next commits, as a JSON list.
+fn told(
+    found: &mut impl Iterator<Item = Result<CommitInfo, Error>>,
+    limit: Option<u64>,
+) -> Result<String, Error> {
+    let limit = usize::try_from(limit.unwrap_or(COMMITS_LIMIT)).unwrap_or(usize::MAX);
+    let told = found.take(limit).map(|info| info.map(|info| commits::json(&info)));
+    Ok(json::list(told.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn check_size(what: &'static str, size: usize) -> Result<(), Error> {
+    if size > LIST_BYTES_MAX {
+        return Err(Error::TooLarge { what, limit: LIST_BYTES_MAX as u64, size: size as u64 });
+    }
+    Ok(())
+}
+
+fn value_of(view: &View<'_>, key: &[u8]) -> Result<String, Error> {
+    let mut line = Line::new();
+    match view.get(key)? {
+        Some(value) => line.bytes("value", &value),
+        None => line.null("value"),
+    };
+    Ok(line.fields())
 }
 
 fn object_in(namespace: &Namespace, object: &Named) -> Result<Object, Error> {
@@ -331,10 +475,7 @@ fn entries(view: &View<'_>, list: &List) -> Result<String, Error> {
     for entry in entries {
         let (key, value) = entry?;
         size += key.len() + value.len();
-        if size > LIST_BYTES_MAX {
-            let (limit, size) = (LIST_BYTES_MAX as u64, size as u64);
-            return Err(Error::TooLarge { what: "list (use limit and start)", limit, size });
-        }
+        check_size("list (use limit and start)", size)?;
         found.push(Line::new().bytes("key", &key).bytes("value", &value).end());
     }
     Ok(Line::new().json("entries", &json::list(found)).fields())

@@ -6,6 +6,11 @@ use serde_json::Value;
 
 use crate::support::{Exec, code, dump, lineal, run, stdout, text};
 
+const COMMANDS: [&str; 18] = [
+    "demo", "exec", "objects", "get", "dump", "verify", "stat", "history", "show", "at", "diff", "blame",
+    "bookmark", "restore", "fork", "pin", "unpin", "pins",
+];
+
 fn filled(dir: &Path) {
     let mut exec = Exec::start(dir);
     for object in ["lobby", "attic"] {
@@ -165,7 +170,7 @@ fn a_flipped_byte_is_code_3_with_the_file_and_where() {
 
 #[test]
 fn every_help_tells_the_exit_codes_and_the_version_is_there() {
-    for command in ["demo", "exec", "objects", "get", "dump", "verify", "stat"] {
+    for command in COMMANDS {
         let help = stdout(&[command, "--help"]);
         assert!(help.contains("Exit codes:") && help.contains("xample"), "{command}");
     }

@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod durability;
 mod exec;
+mod history;
 mod poison;
 mod proof;
 mod salvage;
