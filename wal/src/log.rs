@@ -338,6 +338,18 @@ impl Log {
         }
     }
 
+    /// Gives room back to a disk that is full: what was released and what is prepared, but for one segment and the
+    /// reserve. Done on return; the next segments are prepared anew when they are needed.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Poisoned`, `Closed`; `Io` if files could not be removed, which are tried again.
+    pub fn shrink(&self) -> Result<(), LogError> {
+        match &self.core().keeper {
+            Some(keeper) => keeper.shrink(&self.core().queue),
+            None => Err(LogError::ReadOnly),
+        }
+    }
+
     /// Makes everything appended so far durable, and returns its last position.
     ///
     /// # Errors

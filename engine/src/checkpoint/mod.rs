@@ -15,7 +15,8 @@ use lineal_wal::Lsn;
 
 use self::{pack_object::ObjectPacker, window::Window};
 use crate::{
-    Result,
+    Error, Result,
+    catalog::CatalogError,
     engine::{CheckpointState, EngineInner, system},
     sync::{Arc, MutexGuard, atomic::Ordering},
 };
@@ -39,9 +40,73 @@ pub(crate) fn checkpoint(engine: &Arc<EngineInner>) -> Result<Checkpointed> {
     let mut state = engine.checkpointing.lock();
     // Whoever closes the engine holds this lock when it gives the directory back.
     engine.check_open()?;
-    let outcome = checkpoint_locked(engine, &mut state)?;
+    let outcome = with_room(engine, &mut state, |state| checkpoint_locked(engine, state));
+    restore_ballast(engine);
     engine.pressure.relieve(false);
-    Ok(outcome)
+    outcome
+}
+
+/// Does work that frees room in the end. Where the disk is full it is done again in the room of the log that is kept
+/// for safety's sake, and at last in that of the ballast.
+fn with_room<T>(
+    engine: &Arc<EngineInner>,
+    state: &mut MutexGuard<'_, CheckpointState>,
+    mut work: impl FnMut(&mut MutexGuard<'_, CheckpointState>) -> Result<T>,
+) -> Result<T> {
+    let is_full = |outcome: &Result<T>| matches!(outcome, Err(Error::NoSpace { .. }));
+    let mut outcome = work(state);
+    if is_full(&outcome) && engine.ballast.is_kept() && shrink_log(engine, state) {
+        outcome = work(state);
+    }
+    if is_full(&outcome) && engine.ballast.give_up() {
+        outcome = work(state);
+        if outcome.is_ok() {
+            shrink_log(engine, state);
+        }
+    }
+    outcome
+}
+
+/// Makes the ballast as large as it should be now; the caller holds the lock. What cannot be made is owed, and users
+/// are refused until it is there.
+fn restore_ballast(engine: &Arc<EngineInner>) {
+    let unpacked_bytes = engine.pressure.unpacked_bytes();
+    // Segments that are prepared for users are of no use to them before.
+    if engine.ballast.provide(unpacked_bytes).is_err() && engine.log.shrink().is_ok() {
+        let _ = engine.ballast.provide(unpacked_bytes);
+    }
+}
+
+/// Gives back what the log keeps behind the newest pack in case that cannot be read, once it was read, and segments
+/// that are prepared for later. Returns whether that can have made room.
+fn shrink_log(engine: &Arc<EngineInner>, state: &mut MutexGuard<'_, CheckpointState>) -> bool {
+    let line = engine.line();
+    let newest = engine.catalog.live().pop().filter(|_| state.previous_line < line);
+    if newest.is_some_and(|newest| newest.verify(&mut |_| ()).is_ok()) && engine.log.release(line).is_ok() {
+        state.previous_line = line;
+    }
+    engine.log.shrink().is_ok()
+}
+
+/// Makes the ballast as large as it should be now.
+pub(crate) fn provide_ballast(engine: &Arc<EngineInner>) -> Result<()> {
+    let _state = engine.checkpointing.lock();
+    engine.check_open()?;
+    engine.ballast.provide(engine.pressure.unpacked_bytes())
+}
+
+/// Merges the newest packs into the catalog's table if that is due, or by `force`.
+pub(crate) fn merge_catalog(engine: &Arc<EngineInner>, force: bool) -> Result<()> {
+    match engine.catalog.merge(force) {
+        Err(CatalogError::NoSpace { .. }) if engine.ballast.is_kept() => {
+            let mut state = engine.checkpointing.lock();
+            engine.check_open()?;
+            let outcome = with_room(engine, &mut state, |_| Ok(engine.catalog.merge(force).map(drop)?));
+            restore_ballast(engine);
+            outcome
+        }
+        outcome => Ok(outcome.map(drop)?),
+    }
 }
 
 fn checkpoint_locked(
@@ -88,8 +153,10 @@ fn checkpoint_locked(
 /// The checkpoint of a clean close: packs what is left, reads the newest pack back, and lets all of the log go.
 pub(crate) fn last(engine: &Arc<EngineInner>) -> Result<()> {
     let mut state = engine.checkpointing.lock();
-    checkpoint_locked(engine, &mut state)?;
-    engine.catalog.merge(true)?;
+    with_room(engine, &mut state, |state| {
+        checkpoint_locked(engine, state)?;
+        Ok(engine.catalog.merge(true).map(drop)?)
+    })?;
     let line = engine.line();
     if line > Lsn(0) {
         if let Some(newest) = engine.catalog.live().last() {
@@ -102,9 +169,11 @@ pub(crate) fn last(engine: &Arc<EngineInner>) -> Result<()> {
 
 /// Merges packs of about one size, if there are many, or all of them by `force`. Returns whether it did anything.
 pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
-    let state = engine.checkpointing.lock();
+    let mut state = engine.checkpointing.lock();
     engine.check_open()?;
-    compaction::compact(engine, &state, force)
+    let outcome = with_room(engine, &mut state, |state| compaction::compact(engine, state, force));
+    restore_ballast(engine);
+    outcome
 }
 
 #[derive(Clone, Copy, Default)]

@@ -9,6 +9,7 @@ use lineal_wal::{
 
 use super::{
     CheckpointState, Engine, EngineInner,
+    ballast::Ballast,
     counters::Counters,
     identity,
     maintenance::{self, Signal},
@@ -49,16 +50,21 @@ impl Engine {
         check_directory(&options, &*disk, dir, read_only)?;
         let lock = take_lock(&*disk, dir, read_only)?;
         let engine_id = read_identity(&options, &*disk, dir, read_only)?;
-        let cache = BlockCache::new(options.cache_bytes);
-        let packs = open_packs(&options, &disk, &cache, engine_id, read_only)?;
-        let (line, totals) = newest_line(&packs)?;
-        let mut replay = Replay::new(totals.clone());
-        let log = open_log(&options, &disk, engine_id, line, read_only, &mut replay)?;
-        let engine =
-            assemble(options, dir, disk, lock, engine_id, read_only, packs, log, line, totals, replay);
+        if !read_only && options.ballast_bytes == 0 {
+            // Of an engine that kept one.
+            Ballast::discard(&*disk);
+        }
+        let files = match open_files(&options, &disk, engine_id, read_only) {
+            Err(Error::NoSpace { .. }) if !read_only && Ballast::discard(&*disk) => {
+                tracing::info!("the disk is full: gave up the room kept for that to open the directory");
+                open_files(&options, &disk, engine_id, read_only)
+            }
+            opened => opened,
+        }?;
+        let engine = assemble(options, dir, disk, lock, engine_id, read_only, files);
         engine.forget_dropped()?;
         engine.start_maintenance();
-        tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, %line, "open");
+        tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, line = %engine.line(), "open");
         Ok(Engine { inner: engine })
     }
 }
@@ -112,6 +118,24 @@ fn read_identity(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bool
         }
         None => identity::create(disk, &options.random),
     }
+}
+
+/// What the files of a directory are opened as.
+struct Files {
+    packs: Opened,
+    log: Log,
+    line: Lsn,
+    totals: Totals,
+    replay: Replay,
+}
+
+fn open_files(options: &Options, disk: &Arc<dyn Disk>, engine: EngineId, read_only: bool) -> Result<Files> {
+    let cache = BlockCache::new(options.cache_bytes);
+    let packs = open_packs(options, disk, &cache, engine, read_only)?;
+    let (line, totals) = newest_line(&packs)?;
+    let mut replay = Replay::new(totals.clone());
+    let log = open_log(options, disk, engine, line, read_only, &mut replay)?;
+    Ok(Files { packs, log, line, totals, replay })
 }
 
 fn open_packs(
@@ -202,7 +226,6 @@ impl Replay {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the pieces of an engine meet once, here")]
 fn assemble(
     options: Options,
     dir: &Path,
@@ -210,12 +233,9 @@ fn assemble(
     lock: Box<dyn DiskLock>,
     identity: EngineId,
     read_only: bool,
-    packs: Opened,
-    log: Log,
-    line: Lsn,
-    totals: Totals,
-    replay: Replay,
+    files: Files,
 ) -> Arc<EngineInner> {
+    let Files { packs, log, line, totals, replay } = files;
     Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
         let tag = EngineTag(this.as_ptr().addr());
         let pressure = Pressure::new(Limits {
@@ -225,6 +245,7 @@ fn assemble(
         if !read_only {
             pressure.appended(replay.bytes);
         }
+        let ballast = Ballast::new(Arc::clone(&disk), if read_only { 0 } else { options.ballast_bytes });
         let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
         EngineInner {
             output: Arc::new(Output { log: log.clone(), tag }),
@@ -244,6 +265,7 @@ fn assemble(
             // Nothing older is needed: what the last process kept for safety's sake can go with the next checkpoint.
             checkpointing: Mutex::new(CheckpointState { previous_line: line, totals }),
             pressure,
+            ballast,
             deadlines: Deadlines::new(options.background),
             counters: Counters::new(replay.totals, replay.commits),
             tick: AtomicU32::new(1),
@@ -265,8 +287,15 @@ impl EngineInner {
     }
 
     fn start_maintenance(self: &Arc<Self>) {
-        if self.options.background && !self.read_only {
+        if self.read_only {
+            return;
+        }
+        if self.options.background {
             *self.maintenance.lock() = Some(maintenance::start(self));
+            // Off the open path: the first round makes the ballast.
+            self.signal.raise();
+        } else {
+            self.ballast.owe();
         }
     }
 }
