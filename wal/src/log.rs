@@ -375,7 +375,11 @@ impl Log {
             groups: device.groups.load(Ordering::Relaxed),
             bytes_written: device.bytes_written.load(Ordering::Relaxed),
             segments: buffer.live.len() as u64,
-            log_bytes: full + buffer.tail().map_or(0, |(_, end)| end),
+            log_bytes: full
+                + match buffer.tail() {
+                    Some((_, end)) => end,
+                    None => buffer.live.back().map_or(0, |newest| newest.end()),
+                },
             pending_bytes: buffer.pending_bytes(),
             ready_bytes: buffer.ready.iter().map(|file| file.capacity).sum(),
             reserve_bytes: buffer.reserve.as_ref().map_or(0, |file| file.capacity),

@@ -242,7 +242,9 @@ fn assemble(
             unpacked_bytes: options.checkpoint_bytes,
             resident_bytes: options.memory_bytes,
         });
-        if !read_only {
+        if read_only {
+            pressure.found(replay.bytes);
+        } else {
             pressure.appended(replay.bytes);
         }
         let ballast = Ballast::new(Arc::clone(&disk), if read_only { 0 } else { options.ballast_bytes });
