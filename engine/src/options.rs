@@ -32,6 +32,7 @@ pub struct Options {
     pub(crate) transaction_bytes_max: usize,
     pub(crate) wait_max: Duration,
     pub(crate) reserve_bytes: u64,
+    pub(crate) ballast_bytes: u64,
     pub(crate) segment_bytes_min: u64,
     pub(crate) segment_bytes_max: u64,
     pub(crate) background: bool,
@@ -72,6 +73,7 @@ impl Options {
             transaction_bytes_max: 64 << 20,
             wait_max: Duration::from_secs(30),
             reserve_bytes: 64 << 20,
+            ballast_bytes: 4 << 20,
             segment_bytes_min: 1 << 20,
             segment_bytes_max: 64 << 20,
             background: true,
@@ -127,10 +129,18 @@ impl Options {
         self
     }
 
-    /// Disk space kept back so that deletes, purges and a checkpoint still work on a full disk, in bytes
-    /// (default 64 MiB).
+    /// Log kept back so that deletes and purges still work on a full disk, in bytes (default 64 MiB).
     pub fn reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = bytes;
+        self
+    }
+
+    /// Disk space kept back so that a checkpoint, a merge of packs and the catalog still work on a full disk, in bytes
+    /// (default 4 MiB; 0 keeps none). It grows with the log that is not packed, by as much as that, and is there only
+    /// while the directory is open for writing. Where it had to be given up and cannot be made again, writes get
+    /// [`Error::NoSpace`](crate::Error::NoSpace); deletes and purges do not.
+    pub fn ballast_bytes(mut self, bytes: u64) -> Self {
+        self.ballast_bytes = bytes;
         self
     }
 

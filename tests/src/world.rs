@@ -22,6 +22,7 @@ pub fn options(disk: &SimDisk, seed: u64) -> Options {
         .background(false)
         .segment_bytes(64 << 10, 256 << 10)
         .reserve_bytes(0)
+        .ballast_bytes(0)
         .checkpoint_bytes(1 << 20)
         .cache_bytes(1 << 20)
         .clock(Arc::new(move || Micros(time.fetch_add(1_000, Ordering::Relaxed))))

@@ -8,7 +8,7 @@ use lineal_tests::{
     model::{self, State, Step},
     world::{self, World},
 };
-use lineal_wal::sim::SimDisk;
+use lineal_wal::sim::{Fault, OpKind, SimDisk};
 
 /// Sizes of disks that are tried, beyond what a new engine takes.
 const CAPACITIES: u64 = 150;
@@ -223,4 +223,126 @@ fn an_engine_with_threads_resumes_by_itself_within_seconds() {
     }
     assert_eq!(count().wait().unwrap(), acknowledged + 1);
     engine.close().unwrap();
+}
+
+/// The smallest ballast, in bytes; as a default engine's is to its segments.
+const BALLAST_BYTES: u64 = 256 << 10;
+
+fn with_ballast(disk: &SimDisk, seed: u64) -> Options {
+    world::options(disk, seed).ballast_bytes(BALLAST_BYTES).reserve_bytes(128 << 10)
+}
+
+/// Writes until the disk is full. Returns how many objects were written.
+fn fill_up(engine: &lineal::Engine, bytes: usize) -> usize {
+    let namespace = engine.namespace(world::NAMESPACE).unwrap();
+    let mut written = 0;
+    loop {
+        let object = namespace.object(&model::name(written)).unwrap();
+        // Values that do not compress: a pack is as large as its log.
+        let mut noise = written as u64 + 1;
+        let value: Vec<u8> = (0..bytes)
+            .map(|_| {
+                noise ^= noise << 13;
+                noise ^= noise >> 7;
+                noise ^= noise << 17;
+                noise as u8
+            })
+            .collect();
+        match object.transact(|tx| tx.put("k", &value)).wait() {
+            Ok(()) => written += 1,
+            Err(error) => {
+                assert!(is_full(&error), "{error:?}");
+                return written;
+            }
+        }
+    }
+}
+
+#[test]
+fn every_full_disk_can_checkpoint_and_opens_after_a_kill() {
+    let mut written = Vec::new();
+    for room in (0..60).map(|at| (700 << 10) + at * 23_456) {
+        let disk = SimDisk::new();
+        let engine = with_ballast(&disk, 9).open("simulated").unwrap();
+        disk.set_capacity(Some(used(&disk) + room));
+        let count = fill_up(&engine, 3_000);
+        written.push(count);
+        assert!(engine.stats().ballast_bytes > 0, "room {room}: it is there for what comes now");
+        let state = world::dump(&engine).unwrap();
+        assert_eq!(state.len(), count);
+
+        // Killed, with the disk full: it opens, and can checkpoint.
+        let killed = disk.kill();
+        let before = killed.image();
+        drop(with_ballast(&killed, 10).open_read_only("simulated").unwrap());
+        assert_eq!(killed.image(), before, "room {room}: who reads does not touch it");
+        let opened = with_ballast(&killed, 10).open("simulated");
+        let opened = opened.unwrap_or_else(|error| panic!("room {room}: opening after a kill: {error}"));
+        assert_eq!(world::dump(&opened).unwrap(), state, "room {room}: after a kill");
+        opened.checkpoint().unwrap_or_else(|error| panic!("room {room}: after a kill: {error}"));
+        assert_eq!(world::dump(&opened).unwrap(), state, "room {room}: after a kill and a checkpoint");
+
+        engine.checkpoint().unwrap_or_else(|error| panic!("room {room}: {error}"));
+        // Deletes go through whether users have to wait for the ballast or not.
+        let first = engine.namespace(world::NAMESPACE).unwrap().object(&model::name(0)).unwrap();
+        first.delete().wait().unwrap_or_else(|error| panic!("room {room}: {error}"));
+        engine.checkpoint().unwrap_or_else(|error| panic!("room {room}, again: {error}"));
+        assert_eq!(world::dump(&engine).unwrap().len(), count - 1, "room {room}");
+
+        // With room users go on, but not before the ballast is there again.
+        disk.set_capacity(None);
+        first.transact(|tx| tx.put("k", "v")).wait().unwrap();
+        assert!(engine.stats().ballast_bytes >= BALLAST_BYTES, "room {room}");
+        engine.verify(&mut |_| ()).unwrap();
+        engine.close().unwrap();
+        assert!(disk.files().iter().all(|path| path != "BALLAST"), "a clean close takes it away");
+    }
+    assert!(written.iter().min() < written.iter().max());
+}
+
+#[test]
+fn users_wait_for_the_ballast_that_was_given_up_and_who_deletes_does_not() {
+    let disk = SimDisk::new();
+    let engine = with_ballast(&disk, 9).open("simulated").unwrap();
+    let object = engine.namespace(world::NAMESPACE).unwrap().object("o").unwrap();
+    let put = || object.transact(|tx| tx.put("k", "v")).wait();
+    put().unwrap();
+    assert!(engine.stats().ballast_bytes >= BALLAST_BYTES);
+    // A checkpoint that gets through once the log and the ballast were given up, and then somebody else has the room.
+    let full = |kind| Fault::on(kind).error(std::io::ErrorKind::StorageFull);
+    disk.fail(full(OpKind::Write).path("packs/"));
+    disk.fail(full(OpKind::Write).path("packs/"));
+    disk.fail(full(OpKind::Allocate).path("BALLAST").sticky());
+    engine.checkpoint().unwrap();
+    assert_eq!(engine.stats().ballast_bytes, 0);
+    let refused = put().unwrap_err();
+    assert!(is_full(&refused) && refused.to_string().contains("BALLAST"), "{refused}");
+    object.delete().wait().unwrap();
+    disk.heal();
+    put().unwrap();
+    assert!(engine.stats().ballast_bytes >= BALLAST_BYTES);
+    engine.close().unwrap();
+}
+
+#[test]
+fn an_engine_with_threads_keeps_a_ballast_that_follows_its_log() {
+    let disk = SimDisk::new();
+    let engine = with_ballast(&disk, 9).background(true).open("simulated").unwrap();
+    let reaches = |bytes: u64| {
+        let started = Instant::now();
+        while engine.stats().ballast_bytes < bytes {
+            assert!(started.elapsed() < Duration::from_secs(10), "{:?}", engine.stats());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    reaches(BALLAST_BYTES);
+    let object = engine.namespace("n").unwrap().object("o").unwrap();
+    for number in 0..100_u64 {
+        object.transact(|tx| tx.put(number.to_be_bytes(), vec![number as u8; 4_000])).wait().unwrap();
+    }
+    reaches(2 * BALLAST_BYTES);
+    engine.checkpoint().unwrap();
+    assert_eq!(engine.stats().ballast_bytes, BALLAST_BYTES, "everything is packed");
+    engine.close().unwrap();
+    assert!(disk.files().iter().all(|path| path != "BALLAST"));
 }

@@ -61,7 +61,7 @@ fn fill(world: &World, engine: &Engine, from: u64, count: u64) {
         world.pass(1);
         let key = seq % KEYS;
         lobby.transact(|tx| tx.put(key.to_be_bytes(), value(key, seq).unwrap())).wait().unwrap();
-        if seq % 50 == 0 {
+        if seq % 20 == 0 {
             engine.checkpoint().unwrap();
         }
     }
@@ -146,7 +146,7 @@ fn by_default_a_month_stays_and_for_ever_is_for_ever() {
 fn so_many_bytes_of_history_stay() {
     let world = World::new();
     let engine = world.open();
-    let retention = Retention { time: None, bytes: Some(60_000) };
+    let retention = Retention { time: None, bytes: Some(4_000) };
     engine.namespace("rooms").unwrap().set_retention(retention).unwrap();
     fill(&world, &engine, 1, 1_000);
     engine.compact().unwrap();
@@ -223,7 +223,7 @@ fn a_crash_at_any_point_of_retiring_loses_nothing_that_is_kept() {
     for stop in 0.. {
         let disk = world.disk.crash(&mut chooser(stop));
         let engine = World { disk: disk.clone(), time: Arc::clone(&world.time) }.open();
-        disk.power_off_at(disk.ops() + 1 + stop * 3);
+        disk.power_off_at(disk.ops() + 1 + stop);
         let done = engine.compact().is_ok();
         drop(engine);
         let after = World { disk: disk.crash(&mut chooser(stop)), time: Arc::clone(&world.time) };

@@ -330,6 +330,33 @@ impl Keeper {
         Ok(())
     }
 
+    /// Gives prepared segments back to the disk but for the smallest, for who needs their room more. The reserve stays.
+    pub(crate) fn shrink(&self, queue: &LogQueue) -> Result<(), LogError> {
+        let mut shelf = self.shelf.lock();
+        if let Some(failure) = queue.lock().failure() {
+            return Err(failure.clone());
+        }
+        self.take_back(&mut shelf, queue)?;
+        let others = {
+            let mut inner = queue.lock();
+            let ready = &mut inner.pending.ready;
+            let smallest = ready.iter().enumerate().min_by_key(|(_, file)| file.capacity).map(|(at, _)| at);
+            let kept = smallest.and_then(|at| ready.remove(at));
+            std::mem::replace(ready, kept.into_iter().collect())
+        };
+        if others.is_empty() {
+            return Ok(());
+        }
+        let listed = self.publish(&mut shelf, queue, Fresh::default());
+        if let Err(failure @ LogError::Poisoned { .. }) = &listed {
+            queue.fail(failure.clone());
+        }
+        // Nobody writes to them any more, listed or not: one that the list still names and that is gone was not used.
+        listed?;
+        shelf.stray.extend(others.iter().map(|file| file.id));
+        self.remove_strays(&mut shelf)
+    }
+
     /// Leaves one small segment ready for the next start, and gives the others back.
     pub(crate) fn close(&self, queue: &LogQueue) -> Result<(), LogError> {
         let mut shelf = self.shelf.lock();

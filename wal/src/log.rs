@@ -346,6 +346,18 @@ impl Log {
         }
     }
 
+    /// Gives room back to a disk that is full: what was released and what is prepared, but for one segment and the
+    /// reserve. Done on return; the next segments are prepared anew when they are needed.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Poisoned`, `Closed`; `Io` if files could not be removed, which are tried again.
+    pub fn shrink(&self) -> Result<(), LogError> {
+        match &self.core().keeper {
+            Some(keeper) => keeper.shrink(&self.core().queue),
+            None => Err(LogError::ReadOnly),
+        }
+    }
+
     /// Makes everything appended so far durable, and returns its last position.
     ///
     /// # Errors
@@ -371,7 +383,11 @@ impl Log {
             groups: device.groups.load(Ordering::Relaxed),
             bytes_written: device.bytes_written.load(Ordering::Relaxed),
             segments: buffer.live.len() as u64,
-            log_bytes: full + buffer.tail().map_or(0, |(_, end)| end),
+            log_bytes: full
+                + match buffer.tail() {
+                    Some((_, end)) => end,
+                    None => buffer.live.back().map_or(0, |newest| newest.end()),
+                },
             pending_bytes: buffer.pending_bytes(),
             ready_bytes: buffer.ready.iter().map(|file| file.capacity).sum(),
             reserve_bytes: buffer.reserve.as_ref().map_or(0, |file| file.capacity),

@@ -163,7 +163,6 @@ impl DiskFile for RealFile {
     #[cfg(target_os = "linux")]
     fn allocate(&self, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
-            // A file system without it finds a full disk when the zeros are written, which is still before use.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.extend(len),
             other => Ok(other?),
         }
@@ -200,9 +199,14 @@ impl DiskFile for RealFile {
 }
 
 impl RealFile {
+    /// Allocates by writing zeros: a mere length would take no room.
     fn extend(&self, len: u64) -> io::Result<()> {
-        if self.len()? < len {
-            self.file.set_len(len)?;
+        let zeros = vec![0; 1 << 20];
+        let mut at = self.len()?;
+        while at < len {
+            let piece = usize::try_from(len - at).unwrap_or(usize::MAX).min(zeros.len());
+            self.file.write_all_at(&zeros[..piece], at)?;
+            at += piece as u64;
         }
         Ok(())
     }

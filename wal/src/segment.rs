@@ -238,6 +238,18 @@ impl Segment {
         }
     }
 
+    /// Where its groups end. All of it, if they cannot be read.
+    pub(crate) fn end(&self) -> u64 {
+        if self.complete().is_err() {
+            return self.file.capacity;
+        }
+        let sector_bytes = self.file.sector_bytes;
+        let index = self.index.lock();
+        index.groups.last().map_or(self.file.first_offset(), |group| {
+            group.offset(sector_bytes) + group_bytes(u64::from(group.payload_bytes), sector_bytes)
+        })
+    }
+
     /// Finds the groups of a segment that recovery had no reason to read.
     fn complete(&self) -> Result<(), LogError> {
         let mut index = self.index.lock();

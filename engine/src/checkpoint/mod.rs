@@ -17,7 +17,8 @@ use lineal_wal::{Lsn, Micros};
 
 use self::{compaction::Retire, pack_object::ObjectPacker, window::Window};
 use crate::{
-    Result,
+    Error, Result,
+    catalog::CatalogError,
     engine::{CheckpointState, EngineInner, system, totals::Totals},
     object::wake::bad_body,
     proof::{Growth, leaf},
@@ -44,9 +45,73 @@ pub(crate) fn checkpoint(engine: &Arc<EngineInner>) -> Result<Checkpointed> {
     let mut state = engine.checkpointing.lock();
     // Whoever closes the engine holds this lock when it gives the directory back.
     engine.check_open()?;
-    let outcome = checkpoint_locked(engine, &mut state)?;
+    let outcome = with_room(engine, &mut state, |state| checkpoint_locked(engine, state));
+    restore_ballast(engine);
     engine.pressure.relieve(false);
-    Ok(outcome)
+    outcome
+}
+
+/// Does work that frees room in the end. Where the disk is full it is done again in the room of the log that is kept
+/// for safety's sake, and at last in that of the ballast.
+fn with_room<T>(
+    engine: &Arc<EngineInner>,
+    state: &mut MutexGuard<'_, CheckpointState>,
+    mut work: impl FnMut(&mut MutexGuard<'_, CheckpointState>) -> Result<T>,
+) -> Result<T> {
+    let is_full = |outcome: &Result<T>| matches!(outcome, Err(Error::NoSpace { .. }));
+    let mut outcome = work(state);
+    if is_full(&outcome) && engine.ballast.is_kept() && shrink_log(engine, state) {
+        outcome = work(state);
+    }
+    if is_full(&outcome) && engine.ballast.give_up() {
+        outcome = work(state);
+        if outcome.is_ok() {
+            shrink_log(engine, state);
+        }
+    }
+    outcome
+}
+
+/// Makes the ballast as large as it should be now; the caller holds the lock. What cannot be made is owed, and users
+/// are refused until it is there.
+fn restore_ballast(engine: &Arc<EngineInner>) {
+    let unpacked_bytes = engine.pressure.unpacked_bytes();
+    // Segments that are prepared for users are of no use to them before.
+    if engine.ballast.provide(unpacked_bytes).is_err() && engine.log.shrink().is_ok() {
+        let _ = engine.ballast.provide(unpacked_bytes);
+    }
+}
+
+/// Gives back what the log keeps behind the newest pack in case that cannot be read, once it was read, and segments
+/// that are prepared for later. Returns whether that can have made room.
+fn shrink_log(engine: &Arc<EngineInner>, state: &mut MutexGuard<'_, CheckpointState>) -> bool {
+    let line = engine.line();
+    let newest = engine.catalog.live().pop().filter(|_| state.previous_line < line);
+    if newest.is_some_and(|newest| newest.verify(&mut |_| ()).is_ok()) && engine.log.release(line).is_ok() {
+        state.previous_line = line;
+    }
+    engine.log.shrink().is_ok()
+}
+
+/// Makes the ballast as large as it should be now.
+pub(crate) fn provide_ballast(engine: &Arc<EngineInner>) -> Result<()> {
+    let _state = engine.checkpointing.lock();
+    engine.check_open()?;
+    engine.ballast.provide(engine.pressure.unpacked_bytes())
+}
+
+/// Merges the newest packs into the catalog's table if that is due, or by `force`.
+pub(crate) fn merge_catalog(engine: &Arc<EngineInner>, force: bool) -> Result<()> {
+    match engine.catalog.merge(force) {
+        Err(CatalogError::NoSpace { .. }) if engine.ballast.is_kept() => {
+            let mut state = engine.checkpointing.lock();
+            engine.check_open()?;
+            let outcome = with_room(engine, &mut state, |_| Ok(engine.catalog.merge(force).map(drop)?));
+            restore_ballast(engine);
+            outcome
+        }
+        outcome => Ok(outcome.map(drop)?),
+    }
 }
 
 fn checkpoint_locked(
@@ -55,6 +120,9 @@ fn checkpoint_locked(
 ) -> Result<Checkpointed> {
     let after = engine.line();
     let unpacked_bytes = engine.pressure.unpacked_bytes();
+    if engine.log.appended() > after {
+        follow_clock(engine, state)?;
+    }
     let line = engine.log.sync()?;
     if line <= after {
         engine.pressure.packed(unpacked_bytes);
@@ -99,11 +167,27 @@ fn checkpoint_locked(
     Ok(Checkpointed { line: line.0, objects: packed.objects, commits: packed.commits, pack_bytes })
 }
 
+/// Lets the retention's clock go on, every hour or so: with what is packed anyway, so that an idle engine writes nothing.
+fn follow_clock(engine: &Arc<EngineInner>, state: &mut MutexGuard<'_, CheckpointState>) -> Result<()> {
+    const EVERY: u64 = 60 * 60 * 1_000_000;
+    let wall = (engine.options.clock)();
+    if state.followed.is_none() {
+        state.followed = system::followed(engine)?;
+    }
+    if state.followed.is_none_or(|followed| wall.0.abs_diff(followed.0) >= EVERY) {
+        system::follow_clock(engine, false)?;
+        state.followed = Some(wall);
+    }
+    Ok(())
+}
+
 /// The checkpoint of a clean close: packs what is left, reads the newest pack back, and lets all of the log go.
 pub(crate) fn last(engine: &Arc<EngineInner>) -> Result<()> {
     let mut state = engine.checkpointing.lock();
-    checkpoint_locked(engine, &mut state)?;
-    engine.catalog.merge(true)?;
+    with_room(engine, &mut state, |state| {
+        checkpoint_locked(engine, state)?;
+        Ok(engine.catalog.merge(true).map(drop)?)
+    })?;
     let line = engine.line();
     if line > Lsn(0) {
         if let Some(newest) = engine.catalog.live().last() {
@@ -118,15 +202,19 @@ pub(crate) fn last(engine: &Arc<EngineInner>) -> Result<()> {
 pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
     let mut state = engine.checkpointing.lock();
     engine.check_open()?;
-    if !force {
-        return compaction::compact(engine, &state, None);
-    }
-    // What was restored, forked or pinned before this is in packs or in the system object afterwards; what is from now
-    // on says so.
-    engine.retiring.begin();
-    checkpoint_locked(engine, &mut state)?;
-    let retire = Retire::new(engine)?;
-    compaction::compact(engine, &state, Some(retire))
+    let outcome = with_room(engine, &mut state, |state| {
+        if !force {
+            return compaction::compact(engine, state, None);
+        }
+        // What was restored, forked or pinned before this is in packs or in the system object afterwards; what is from
+        // now on says so.
+        engine.retiring.begin();
+        checkpoint_locked(engine, state)?;
+        let retire = Retire::new(engine)?;
+        compaction::compact(engine, state, Some(retire))
+    });
+    restore_ballast(engine);
+    outcome
 }
 
 #[derive(Clone, Copy, Default)]

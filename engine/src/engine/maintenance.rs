@@ -130,13 +130,29 @@ pub(crate) fn make_room(engine: &Arc<EngineInner>) -> crate::Result<()> {
             hibernate_idle(engine);
         }
     }
+    let provided = provide_ballast(engine);
     engine.pressure.relieve(engine.pressure.unpacked_bytes() == 0);
     if engine.table().wants_sweep() {
         engine.table().sweep(engine.line());
     }
     compact(engine)?;
-    engine.catalog.merge(false)?;
-    Ok(())
+    checkpoint::merge_catalog(engine, false)?;
+    provided
+}
+
+/// Makes the ballast as large as the log needs that is not packed. Where there is no room for that, packs the log.
+fn provide_ballast(engine: &Arc<EngineInner>) -> crate::Result<()> {
+    let due = engine.ballast.is_owed() || engine.ballast.is_outgrown(engine.pressure.unpacked_bytes());
+    let never_made = engine.ballast.is_kept() && engine.ballast.bytes() == 0;
+    if !due && !never_made {
+        return Ok(());
+    }
+    let provided = checkpoint::provide_ballast(engine);
+    if matches!(provided, Err(Error::NoSpace { .. })) && engine.pressure.unpacked_bytes() > 0 {
+        checkpoint::checkpoint(engine)?;
+        return checkpoint::provide_ballast(engine);
+    }
+    provided
 }
 
 /// Merges packs while that is due. Damage in one of them ends it until the engine is opened again: the pack's other

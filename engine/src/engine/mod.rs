@@ -1,5 +1,6 @@
 //! The engine: one open data directory, one log, one epoch.
 
+pub(crate) mod ballast;
 pub(crate) mod counters;
 pub(crate) mod holds;
 pub(crate) mod identity;
@@ -21,7 +22,7 @@ use std::{
 
 use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey, Seq};
 
-use self::{counters::Counters, maintenance::Signal, pressure::Pressure, summary::Summary};
+use self::{ballast::Ballast, counters::Counters, maintenance::Signal, pressure::Pressure, summary::Summary};
 pub use self::{listing::Objects, stats::Stats};
 use crate::{
     Error, Gated, Namespace, Object, Options, Result, Tx,
@@ -83,6 +84,8 @@ pub(crate) struct EngineInner {
     pub(crate) checkpointing: Mutex<CheckpointState>,
     pub(crate) pressure: Pressure,
     pub(crate) retiring: retiring::Retiring,
+    /// Room for the work that frees room.
+    pub(crate) ballast: Ballast,
     /// Of those who wait asynchronously, for a turn or for room.
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) counters: Counters,
@@ -97,6 +100,8 @@ pub(crate) struct CheckpointState {
     pub(crate) previous_line: Lsn,
     /// Objects and bytes by namespace, as of the newest line.
     pub(crate) summary: Summary,
+    /// When running time last followed the wall clock, by that; `None` before this process has looked.
+    pub(crate) followed: Option<lineal_wal::Micros>,
     /// Which files of the tree of roots are known to be there.
     pub(crate) settled: crate::proof::Settled,
 }
@@ -466,6 +471,30 @@ impl EngineInner {
         if self.pressure.appended(bytes) {
             self.signal.raise();
         }
+        if self.ballast.is_outgrown(self.pressure.unpacked_bytes()) {
+            if self.options.background {
+                self.signal.raise();
+            } else {
+                self.ballast.owe();
+            }
+        }
+    }
+
+    /// Refuses a user's commit while the room that checkpoints need is owed and cannot be made again.
+    #[cold]
+    pub(crate) fn settle_ballast(&self) -> Result<()> {
+        // A checkpoint that is running may be what it was given up for.
+        let outcome = match self.checkpointing.try_lock() {
+            Some(_state) => self.ballast.provide(self.pressure.unpacked_bytes()),
+            None => {
+                let detail = "the room that checkpoints need was given up to the one that is running".into();
+                Err(Error::NoSpace { detail })
+            }
+        };
+        if outcome.is_err() {
+            self.signal.raise();
+        }
+        outcome
     }
 
     /// Charges the memory budget for what an object grew or shrank by.
@@ -529,6 +558,9 @@ impl EngineInner {
         if let Some(thread) = thread {
             // A maintenance thread that panicked has said so already; what is durable stays durable.
             let _ = thread.join();
+        }
+        if !self.read_only {
+            self.ballast.remove();
         }
         let closed = self.log.close().map_err(Error::from);
         *self.lock.lock() = None;

@@ -9,6 +9,7 @@ use lineal_wal::{
 
 use super::{
     CheckpointState, Engine, EngineInner,
+    ballast::Ballast,
     counters::Counters,
     identity,
     maintenance::{self, Signal},
@@ -50,16 +51,21 @@ impl Engine {
         check_directory(&options, &*disk, dir, read_only)?;
         let lock = take_lock(&*disk, dir, read_only)?;
         let engine_id = read_identity(&options, &*disk, dir, read_only)?;
-        let cache = BlockCache::new(options.cache_bytes);
-        let packs = open_packs(&options, &disk, &cache, engine_id, read_only)?;
-        let (line, summary) = newest_line(&packs)?;
-        let mut replay = Replay::new(summary.totals.clone());
-        let log = open_log(&options, &disk, engine_id, line, read_only, &mut replay)?;
-        let engine =
-            assemble(options, dir, disk, lock, engine_id, read_only, packs, log, line, summary, replay);
+        if !read_only && options.ballast_bytes == 0 {
+            // Of an engine that kept one.
+            Ballast::discard(&*disk);
+        }
+        let files = match open_files(&options, &disk, engine_id, read_only) {
+            Err(Error::NoSpace { .. }) if !read_only && Ballast::discard(&*disk) => {
+                tracing::info!("the disk is full: gave up the room kept for that to open the directory");
+                open_files(&options, &disk, engine_id, read_only)
+            }
+            opened => opened,
+        }?;
+        let engine = assemble(options, dir, disk, lock, engine_id, read_only, files);
         engine.forget_dropped()?;
         engine.start_maintenance();
-        tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, %line, "open");
+        tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, line = %engine.line(), "open");
         Ok(Engine { inner: engine })
     }
 }
@@ -113,6 +119,24 @@ fn read_identity(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bool
         }
         None => identity::create(disk, &options.random),
     }
+}
+
+/// What the files of a directory are opened as.
+struct Files {
+    packs: Opened,
+    log: Log,
+    line: Lsn,
+    summary: Summary,
+    replay: Replay,
+}
+
+fn open_files(options: &Options, disk: &Arc<dyn Disk>, engine: EngineId, read_only: bool) -> Result<Files> {
+    let cache = BlockCache::new(options.cache_bytes);
+    let packs = open_packs(options, disk, &cache, engine, read_only)?;
+    let (line, summary) = newest_line(&packs)?;
+    let mut replay = Replay::new(summary.totals.clone());
+    let log = open_log(options, disk, engine, line, read_only, &mut replay)?;
+    Ok(Files { packs, log, line, summary, replay })
 }
 
 fn open_packs(
@@ -207,7 +231,6 @@ impl Replay {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the pieces of an engine meet once, here")]
 fn assemble(
     options: Options,
     dir: &Path,
@@ -215,21 +238,21 @@ fn assemble(
     lock: Box<dyn DiskLock>,
     identity: EngineId,
     read_only: bool,
-    packs: Opened,
-    log: Log,
-    line: Lsn,
-    summary: Summary,
-    replay: Replay,
+    files: Files,
 ) -> Arc<EngineInner> {
+    let Files { packs, log, line, summary, replay } = files;
     Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
         let tag = EngineTag(this.as_ptr().addr());
         let pressure = Pressure::new(Limits {
             unpacked_bytes: options.checkpoint_bytes,
             resident_bytes: options.memory_bytes,
         });
-        if !read_only {
+        if read_only {
+            pressure.found(replay.bytes);
+        } else {
             pressure.appended(replay.bytes);
         }
+        let ballast = Ballast::new(Arc::clone(&disk), if read_only { 0 } else { options.ballast_bytes });
         let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
         EngineInner {
             output: Arc::new(Output { log: log.clone(), tag }),
@@ -251,10 +274,12 @@ fn assemble(
             checkpointing: Mutex::new(CheckpointState {
                 previous_line: line,
                 summary,
+                followed: None,
                 settled: crate::proof::Settled::default(),
             }),
             pressure,
             retiring: super::retiring::Retiring::default(),
+            ballast,
             deadlines: Deadlines::new(options.background),
             counters: Counters::new(replay.totals, replay.commits),
             tick: AtomicU32::new(1),
@@ -276,8 +301,15 @@ impl EngineInner {
     }
 
     fn start_maintenance(self: &Arc<Self>) {
-        if self.options.background && !self.read_only {
+        if self.read_only {
+            return;
+        }
+        if self.options.background {
             *self.maintenance.lock() = Some(maintenance::start(self));
+            // Off the open path: the first round makes the ballast.
+            self.signal.raise();
+        } else {
+            self.ballast.owe();
         }
     }
 }

@@ -60,6 +60,11 @@ impl Pressure {
         self.crossed(before, before + bytes, self.limits.unpacked_bytes)
     }
 
+    /// Counts records that an engine found which never packs them.
+    pub(crate) fn found(&self, bytes: u64) {
+        self.unpacked_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Adds or removes memory. Returns whether a soft limit was just crossed.
     pub(crate) fn charged(&self, before: u64, after: u64) -> bool {
         if after >= before {

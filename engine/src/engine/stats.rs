@@ -44,6 +44,8 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Log segments on disk.
     pub log_segments: u64,
+    /// Bytes that are kept back on disk for a full disk, beside the log's own reserve.
+    pub ballast_bytes: u64,
     /// Live packs.
     pub packs: u64,
     /// Bytes that live packs take on disk.
@@ -125,6 +127,7 @@ pub(crate) fn collect(engine: &EngineInner) -> Stats {
         log_bytes_written: log.bytes_written,
         log_bytes: log.log_bytes,
         log_segments: log.segments,
+        ballast_bytes: engine.ballast.bytes(),
         packs: catalog.packs,
         pack_bytes: catalog.pack_bytes,
         pack_bytes_written: load(&counters.pack_bytes),
@@ -163,6 +166,7 @@ impl Stats {
             ("log_bytes_written", self.log_bytes_written),
             ("log_bytes", self.log_bytes),
             ("log_segments", self.log_segments),
+            ("ballast_bytes", self.ballast_bytes),
             ("packs", self.packs),
             ("pack_bytes", self.pack_bytes),
             ("pack_bytes_written", self.pack_bytes_written),

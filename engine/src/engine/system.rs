@@ -189,6 +189,12 @@ pub(crate) fn retentions(engine: &Arc<EngineInner>) -> Result<HashMap<NamespaceI
     .wait()
 }
 
+/// The wall clock when running time last followed it.
+pub(crate) fn followed(engine: &Arc<EngineInner>) -> Result<Option<Micros>> {
+    let row = read(engine, |view| view.get(RUNNING)).wait()?;
+    row.map(|row| Running::decode(&row).map(|running| running.wall).ok_or_else(bad_row)).transpose()
+}
+
 /// Lets running time follow the wall clock, and returns it, once that is durable.
 pub(crate) fn follow_clock(engine: &Arc<EngineInner>, trusted: bool) -> Result<Micros> {
     let wall = (engine.options.clock)();

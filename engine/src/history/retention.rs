@@ -62,7 +62,7 @@ fn numbers(row: &[u8]) -> Option<(u64, u64)> {
 pub(crate) struct Running {
     pub(crate) time: Micros,
     /// The wall clock when it was last looked at.
-    wall: Micros,
+    pub(crate) wall: Micros,
 }
 
 /// How far running time follows the wall clock at once: what is beyond is taken for a clock that was set wrong.

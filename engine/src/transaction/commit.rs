@@ -216,12 +216,15 @@ pub(crate) struct Write<'a> {
 fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<'_>]) -> Result<Lsn> {
     engine.check_writable()?;
     writes.iter().try_for_each(|write| write.held.namespace.check())?;
+    let class = class_of(writes);
+    if class == Class::User && engine.ballast.is_owed() {
+        engine.settle_ballast()?;
+    }
     reserve_quotas(writes)?;
     record.clear();
     for write in writes.iter_mut() {
         write.encode(engine, record);
     }
-    let class = class_of(writes);
     let appended = match engine.log.append(record, (engine.options.clock)(), class) {
         Ok(appended) => appended,
         Err(error) => {

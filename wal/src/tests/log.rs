@@ -50,6 +50,36 @@ fn the_log_rotates_through_segments_and_serves_all_of_them() {
 }
 
 #[test]
+fn a_log_that_shrinks_gives_its_room_back_and_goes_on() {
+    let sim = SimDisk::new();
+    let used = || sim.image().values().map(|bytes| bytes.len() as u64).sum::<u64>();
+    let log = open(&sim, 0).unwrap();
+    for _ in 0..400 {
+        append(&log, 2000).unwrap();
+    }
+    log.sync().unwrap();
+    log.release(Lsn(390)).unwrap();
+    let (before, ready) = (used(), log.stats().ready_bytes);
+    log.shrink().unwrap();
+    let given_back = ready - log.stats().ready_bytes;
+    assert!(given_back > 0 && used() == before - given_back, "{before} {} {given_back}", used());
+    let ops = sim.ops();
+    log.shrink().unwrap();
+    assert_eq!(sim.ops(), ops, "there is nothing left to give back");
+    let kept = log.stats().released_below.0;
+    // Whatever a power cut leaves of it is the log.
+    let cut = open(&sim.crash(&mut |count| count - 1), 390).unwrap();
+    assert_eq!(scanned(&cut, kept), (kept + 1..=400).collect::<Vec<_>>());
+    for _ in 0..200 {
+        append(&log, 2000).unwrap();
+    }
+    log.sync().unwrap();
+    drop(log);
+    let log = open(&sim.kill(), 390).unwrap();
+    assert_eq!(scanned(&log, kept), (kept + 1..=600).collect::<Vec<_>>());
+}
+
+#[test]
 fn released_segments_are_recycled_and_their_records_are_gone() {
     let sim = SimDisk::new();
     let log = open(&sim, 0).unwrap();
