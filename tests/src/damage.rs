@@ -226,7 +226,7 @@ pub fn read_engine(engine: &Engine, state: &State) -> Outcome {
     let mut unreadable = BTreeSet::new();
     for (name, object) in state {
         match read_object(&namespace, name) {
-            Ok(found) if found == *object => {}
+            Ok(found) if found == object.seen() => {}
             Ok(found) => return Outcome::Bad(format!("{name} was {object:?} and is {found:?}")),
             Err(error) => {
                 first.get_or_insert(error);

@@ -120,6 +120,16 @@ pub fn apply(state: &mut State, step: &Step) {
 const PURGED: &[u8] = b"\0purged";
 
 impl ObjectState {
+    /// What a reader of the object sees: not what the model remembers of its past.
+    pub fn seen(&self) -> ObjectState {
+        ObjectState {
+            seq: self.seq,
+            exists: self.exists,
+            entries: self.entries.clone(),
+            ..ObjectState::default()
+        }
+    }
+
     fn purged(&self) -> bool {
         !self.exists && self.entries.contains_key(PURGED)
     }
@@ -165,14 +175,6 @@ pub fn visible(state: &State) -> State {
     state
         .iter()
         .filter(|(_, object)| object.exists)
-        .map(|(name, object)| {
-            let seen = ObjectState {
-                seq: object.seq,
-                exists: object.exists,
-                entries: object.entries.clone(),
-                ..ObjectState::default()
-            };
-            (name.clone(), seen)
-        })
+        .map(|(name, object)| (name.clone(), object.seen()))
         .collect()
 }

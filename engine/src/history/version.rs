@@ -20,7 +20,8 @@ use crate::{
         head::{Head, HeadCut},
         resident::{Below, Resident, Under},
         wake::{
-            FoundHead, bad_body, head_at, newest_head, read_runs, retry_released, tail_runs, unpacked_commits,
+            FoundHead, bad_body, head_at, newest_head, read_head, read_head_alone, read_runs, retry_released,
+            tail_runs, unpacked_commits,
         },
     },
     sync::Arc,
@@ -325,16 +326,16 @@ impl<'a> Reader<'a> {
                 None => (Found::Start { floor: Seq(0) }, Packed::default()),
             });
         };
-        let Some(newest) = newest_head(self.snapshot, &key)? else {
+        let Some(newest) = self.snapshot.newest_head_at(&key, Seq(u64::MAX))? else {
             return Ok((Found::Start { floor: Seq(0) }, Packed::default()));
         };
-        let packed = Packed { seq: newest.head.seq, lsn: newest.head.lsn };
-        let floor = newest.head.floor;
-        if seq <= newest.head.unreadable() {
+        let head = read_head_alone(&newest)?;
+        let (floor, packed) = (head.floor, Packed { seq: newest.key.seq, lsn: head.lsn });
+        if seq <= head.unreadable() {
             return Err(absent(key, seq));
         }
-        if newest.head.seq <= seq {
-            return Ok((Found::Head(Box::new(newest)), packed));
+        if packed.seq <= seq {
+            return Ok((Found::Head(Box::new(read_head(newest)?)), packed));
         }
         let found = head_at(self.snapshot, &key, seq)?.filter(|found| found.head.seq >= floor);
         Ok((found.map_or(Found::Start { floor }, |found| Found::Head(Box::new(found))), packed))

@@ -82,13 +82,25 @@ pub(crate) fn newest_head(snapshot: &Snapshot, key: &ObjectKey) -> Result<Option
 
 /// The newest head in the packs that covers nothing after `at`.
 pub(crate) fn head_at(snapshot: &Snapshot, key: &ObjectKey, at: Seq) -> Result<Option<FoundHead>> {
-    let Some(located) = snapshot.newest_head_at(key, at)? else {
-        return Ok(None);
-    };
+    snapshot.newest_head_at(key, at)?.map(read_head).transpose()
+}
+
+/// Reads a head, and the runs behind it.
+pub(crate) fn read_head(located: Located) -> Result<FoundHead> {
     let (part, followers) = located.pack.read_with_followers(&located.key, &located.place)?;
-    let head = Head::decode(located.key.seq, &part.payload)
-        .map_err(|bad| located.damaged(format!("the head is not readable: {}", bad.0)))?;
-    Ok(Some(FoundHead { head, followers, located }))
+    let head = decode_head(&located, &part.payload)?;
+    Ok(FoundHead { head, followers, located })
+}
+
+/// Reads a head without what stands behind it.
+pub(crate) fn read_head_alone(located: &Located) -> Result<Head> {
+    let payload = located.pack.read(&located.key, &located.place)?;
+    decode_head(located, &payload)
+}
+
+fn decode_head(located: &Located, payload: &[u8]) -> Result<Head> {
+    Head::decode(located.key.seq, payload)
+        .map_err(|bad| located.damaged(format!("the head is not readable: {}", bad.0)))
 }
 
 impl Located {
