@@ -1,6 +1,6 @@
 //! Joint digests of records in the log, whose other parts belong to other objects with salts of their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use lineal_wal::{Lsn, ObjectKey, OwnedRecord};
 
@@ -71,11 +71,13 @@ impl Joints {
         if self.0.len() >= KNOWN_MAX {
             self.0.clear();
         }
-        if !self.0.contains_key(&object) {
-            let head = newest_head(snapshot, &object)?.map_or_else(Head::empty, |found| found.head);
-            self.0.insert(object, Known { packed: (head.lsn, head.salt), logged: (Lsn(0), [0; 16]) });
-        }
-        let known = &self.0[&object];
+        let known = match self.0.entry(object) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let head = newest_head(snapshot, &object)?.map_or_else(Head::empty, |found| found.head);
+                unknown.insert(Known { packed: (head.lsn, head.salt), logged: (Lsn(0), [0; 16]) })
+            }
+        };
         let mut at = lsn;
         while at > known.packed.0 {
             if at == known.logged.0 {

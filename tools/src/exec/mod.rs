@@ -5,6 +5,7 @@
 //! replies keep the order of the requests, and one fsync serves all requests that arrived while the last one ran.
 
 mod lines;
+mod past;
 mod reply;
 mod request;
 mod room;

@@ -2,17 +2,15 @@
 
 use std::{collections::HashMap, ops::Bound};
 
-use lineal::{CommitInfo, Engine, Error, Gated, Namespace, Object, Tx, View};
+use lineal::{Engine, Error, Gated, Namespace, Object, Tx, View};
 
 use super::{
     reply::{Answer, Queued, Refusal},
-    request::{self, After, Commits, List, Named, Op, Request, Target, Terms, Write},
+    request::{self, After, List, Named, Op, Request, Target, Terms, Write},
 };
 use crate::{
-    commits,
     json::{self, Line},
-    objects, show, stat, verify,
-    when::When,
+    objects, stat, verify,
 };
 
 /// Most bytes of keys and values in the reply to one `list`.
@@ -24,11 +22,6 @@ const LIST_BYTES_MAX: usize = 64 << 20;
 ///
 /// Source: chosen; a reply of about a megabyte.
 const OBJECTS_LIMIT: u64 = 10_000;
-
-/// Commits in the reply to one `history` or `blame` that names no limit.
-///
-/// Source: chosen; a reply of a few hundred kilobytes.
-const COMMITS_LIMIT: u64 = 1_000;
 
 pub(super) struct Session {
     engine: Engine,
@@ -116,11 +109,11 @@ impl Session {
         }
     }
 
-    fn object(&mut self, target: &Target) -> Result<Object, Error> {
+    pub(super) fn object(&mut self, target: &Target) -> Result<Object, Error> {
         object_in(&self.namespace(&target.ns)?, &target.object)
     }
 
-    fn existing_object(&mut self, target: &Target) -> Result<Option<Object>, Error> {
+    pub(super) fn existing_object(&mut self, target: &Target) -> Result<Option<Object>, Error> {
         match self.existing_namespace(&target.ns)? {
             Some(namespace) => object_in(&namespace, &target.object).map(Some),
             None => Ok(None),
@@ -236,116 +229,6 @@ impl Session {
         Ok(Answer::Gated { known, gate, bytes: 0 })
     }
 
-    /// The object, once everything that requests before this one wrote to it is durable.
-    fn settled_object(&mut self, target: &Target) -> Result<Object, Error> {
-        let object = self.existing_object(target)?.ok_or_else(|| not_found(target))?;
-        object.info()?;
-        Ok(object)
-    }
-
-    fn bookmark(&mut self, target: &Target, at: Option<&When>) -> Result<Answer, Refusal> {
-        let object = self.settled_object(target)?;
-        let mark = match at {
-            Some(at) => at.bookmark(&object)?,
-            None => object.bookmark().wait()?,
-        };
-        let view = object.at(&mark)?;
-        let mut line = Line::new();
-        show::fields(&mark, &mut line);
-        Ok(Answer::Now(line.number("lsn", view.lsn()).fields()))
-    }
-
-    /// Answers out of the object as it was.
-    fn at(
-        &mut self,
-        target: &Target,
-        at: &When,
-        f: impl FnOnce(&View<'_>) -> Result<String, Error>,
-    ) -> Result<Answer, Refusal> {
-        let view = at.view(&self.settled_object(target)?)?;
-        let fields = f(&view)?;
-        let mut line = Line::new();
-        line.number("seq", view.seq()).number("lsn", view.lsn());
-        Ok(Answer::Now(line.append(&fields).fields()))
-    }
-
-    fn restore(&mut self, target: &Target, at: &When, terms: &Terms) -> Result<Answer, Refusal> {
-        let object = self.settled_object(target)?;
-        let info = object.info()?;
-        check_seq(terms, info.seq)?;
-        let mark = at.bookmark(&object)?;
-        let gate = object.restore_because(&mark, terms.cause.as_deref().unwrap_or_default());
-        let gate = gate.map(|undo| Line::new().json("undo", &show::json(&undo)).fields());
-        let known = Spot { seq: info.seq, lsn: info.lsn }.after(&object).fields();
-        Ok(Answer::Gated { known, gate, bytes: 0 })
-    }
-
-    fn fork(&mut self, target: &Target, at: &When, to: &Target, terms: &Terms) -> Result<Answer, Refusal> {
-        let object = self.settled_object(target)?;
-        let mark = at.bookmark(&object)?;
-        let copy = self.object(to)?;
-        let gate = object.fork_because(&mark, &copy, terms.cause.as_deref().unwrap_or_default());
-        let known = Line::new().number("lsn", copy.last_lsn().0).fields();
-        let gate = gate.map(|first| {
-            let mut line = Line::new();
-            show::fields(&first, &mut line);
-            line.fields()
-        });
-        Ok(Answer::Gated { known, gate, bytes: 0 })
-    }
-
-    fn history(&mut self, target: &Target, wanted: &Commits) -> Result<Answer, Refusal> {
-        let mut history = self.settled_object(target)?.history(wanted.from..=wanted.to)?;
-        if let Some(since) = wanted.since {
-            history = history.since(since);
-        }
-        if let Some(until) = wanted.until {
-            history = history.until(until);
-        }
-        if wanted.reverse {
-            history = history.reverse();
-        }
-        let mut line = Line::new();
-        line.json("commits", &told(&mut history, wanted.limit)?);
-        // Where the listing goes on if its limit has cut it off.
-        match history.next().transpose()? {
-            Some(info) => line.number("next", info.seq),
-            None => line.null("next"),
-        };
-        Ok(Answer::Now(line.fields()))
-    }
-
-    fn blame(&mut self, target: &Target, key: &[u8], limit: Option<u64>) -> Result<Answer, Refusal> {
-        let told = told(&mut self.settled_object(target)?.blame(key)?, limit)?;
-        Ok(Answer::Now(Line::new().json("commits", &told).fields()))
-    }
-
-    fn diff(
-        &mut self,
-        target: &Target,
-        from: &When,
-        to: Option<&When>,
-        limit: Option<u64>,
-    ) -> Result<Answer, Refusal> {
-        let object = self.settled_object(target)?;
-        let before = from.bookmark(&object)?;
-        let after = match to {
-            Some(to) => to.bookmark(&object)?,
-            None => object.bookmark().wait()?,
-        };
-        let (mut found, mut size) = (Vec::new(), 0);
-        let mut diff = object.diff(&before, &after)?;
-        while (found.len() as u64) < limit.unwrap_or(u64::MAX) {
-            let Some(difference) = diff.next().transpose()? else { break };
-            found.push(commits::difference(&difference));
-            size += found.last().map_or(0, String::len);
-            check_size("diff (use limit)", size)?;
-        }
-        let mut line = Line::new();
-        line.number("from_seq", before.seq()).number("to_seq", after.seq());
-        Ok(Answer::Now(line.json("differences", &json::list(found)).fields()))
-    }
-
     fn verify_object(&mut self, target: &Target) -> Result<Answer, Refusal> {
         let object = self.existing_object(target)?.ok_or_else(|| not_found(target))?;
         let verified = object.verify()?;
@@ -377,17 +260,7 @@ impl Session {
     }
 }
 
-/// The next commits, as a JSON list.
-fn told(
-    found: &mut impl Iterator<Item = Result<CommitInfo, Error>>,
-    limit: Option<u64>,
-) -> Result<String, Error> {
-    let limit = usize::try_from(limit.unwrap_or(COMMITS_LIMIT)).unwrap_or(usize::MAX);
-    let told = found.take(limit).map(|info| info.map(|info| commits::json(&info)));
-    Ok(json::list(told.collect::<Result<Vec<_>, _>>()?))
-}
-
-fn check_size(what: &'static str, size: usize) -> Result<(), Error> {
+pub(super) fn check_size(what: &'static str, size: usize) -> Result<(), Error> {
     if size > LIST_BYTES_MAX {
         return Err(Error::TooLarge { what, limit: LIST_BYTES_MAX as u64, size: size as u64 });
     }
@@ -410,7 +283,7 @@ fn object_in(namespace: &Namespace, object: &Named) -> Result<Object, Error> {
     }
 }
 
-fn not_found(target: &Target) -> Error {
+pub(super) fn not_found(target: &Target) -> Error {
     Error::NotFound { what: format!("namespace {:?}", target.ns) }
 }
 
@@ -419,7 +292,7 @@ fn nothing_there(fields: String) -> Answer {
     Answer::Now(Line::new().number("seq", 0).number("lsn", 0).append(&fields).fields())
 }
 
-fn check_seq(terms: &Terms, actual: u64) -> Result<(), Error> {
+pub(super) fn check_seq(terms: &Terms, actual: u64) -> Result<(), Error> {
     match terms.expect_seq {
         Some(expected) if expected != actual => Err(Error::Conflict { expected, actual }),
         _ => Ok(()),
@@ -491,20 +364,20 @@ fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
 
 /// Where an object stands: its number of commits and the log position of the newest one.
 #[derive(Clone, Copy, Default)]
-struct Spot {
-    seq: u64,
-    lsn: u64,
+pub(super) struct Spot {
+    pub(super) seq: u64,
+    pub(super) lsn: u64,
 }
 
 impl Spot {
     /// Where it stands now, when at most one commit was made since and nobody else writes.
-    fn after(self, object: &Object) -> Spot {
+    pub(super) fn after(self, object: &Object) -> Spot {
         // 0 if its newest commit is in the packs, and then none was made since.
         let lsn = object.last_lsn().0.max(self.lsn);
         Spot { seq: self.seq + u64::from(lsn != self.lsn), lsn }
     }
 
-    fn fields(self) -> String {
+    pub(super) fn fields(self) -> String {
         Line::new().number("seq", self.seq).number("lsn", self.lsn).fields()
     }
 }

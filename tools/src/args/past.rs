@@ -1,0 +1,312 @@
+//! What the commands understand that look at the past, or change the present out of it.
+
+use std::path::PathBuf;
+
+use clap::{Args as ArgsOf, Subcommand};
+use lineal::Micros;
+
+use super::{Address, Dir};
+use crate::when::{self, When};
+
+pub(super) const WHEN_HELP: &str = "\
+A point in an object's history is a commit's number (17), a bookmark (lm1…), a time in RFC 3339
+(2026-01-31T12:00:00Z), now, or how long ago (\"2h ago\", \"1d 30m ago\"). A time means the last commit at or before it.
+";
+
+pub(super) const HISTORY_HELP: &str = "\
+Newest first: seq, time, hash, kind, number and bytes of changes, cause. The directory stays as it is.
+
+Examples:
+  lineal history --dir data --ns rooms --object lobby --limit 20
+  lineal history --dir data --ns rooms --object lobby --since \"2h ago\" --json
+  lineal history --dir data --ns rooms --object lobby --from 100 --to 200 --reverse
+";
+
+pub(super) const SHOW_HELP: &str = "\
+Examples:
+  lineal show --dir data --ns rooms --object lobby 17
+  lineal show --dir data --ns rooms --object lobby \"2h ago\" --json
+";
+
+pub(super) const AT_HELP: &str = "\
+Examples:
+  lineal at --dir data --ns rooms --object lobby --at \"2h ago\" get topic
+  lineal at --dir data --ns rooms --object lobby --at 17 list --prefix user/ --limit 10
+  lineal at --dir data --ns rooms --object lobby --at 2026-01-31T12:00:00Z dump
+";
+
+pub(super) const DIFF_HELP: &str = "\
+One line per key that is different, in key order: - what it was, + what it is. Either point may be the older one.
+
+Examples:
+  lineal diff --dir data --ns rooms --object lobby 17 20
+  lineal diff --dir data --ns rooms --object lobby \"1d ago\"        from then to the newest commit
+  lineal diff --dir data --ns rooms --object lobby 17 20 --json
+";
+
+pub(super) const BLAME_HELP: &str = "\
+The commits that wrote the key, newest first, as lineal history prints them. A restore that changed the key is one of them.
+
+Examples:
+  lineal blame --dir data --ns rooms --object lobby topic
+  lineal blame --dir data --ns rooms --object lobby topic --limit 1 --json
+";
+
+pub(super) const BOOKMARK_HELP: &str = "\
+Examples:
+  lineal bookmark --dir data --ns rooms --object lobby
+  lineal bookmark --dir data --ns rooms --object lobby --at \"2h ago\" --json
+";
+
+pub(super) const RESTORE_HELP: &str = "\
+One more commit in the object's history brings everything back; nothing is destroyed. Prints the bookmark that undoes it.
+
+Examples:
+  lineal restore --dir data --ns rooms --object lobby --at \"2h ago\" --dry-run
+  lineal restore --dir data --ns rooms --object lobby --at 17 --cause \"ticket 4711\"
+";
+
+pub(super) const FORK_HELP: &str = "\
+The new object is what this one was, with a history of its own. No bytes are copied.
+
+Examples:
+  lineal fork --dir data --ns rooms --object lobby --at 17 --to lobby-copy
+  lineal fork --dir data --ns rooms --object lobby --at \"1d ago\" --to lobby --to-ns yesterday --dry-run
+";
+
+pub(super) const PIN_HELP: &str = "\
+Examples:
+  lineal pin --dir data --ns rooms --object lobby \"before the party\"
+  lineal pin --dir data --ns rooms --object lobby release-1 --at 17
+";
+
+pub(super) const UNPIN_HELP: &str = "\
+Example:
+  lineal unpin --dir data --ns rooms --object lobby release-1
+";
+
+pub(super) const PINS_HELP: &str = "\
+Examples:
+  lineal pins --dir data --ns rooms --object lobby
+  lineal pins --dir data --ns rooms --object lobby --json
+";
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// The first commit to list
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) from: Option<u64>,
+    /// The last commit to list
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<u64>,
+    /// Only commits made then or later
+    #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
+    pub(crate) since: Option<Micros>,
+    /// Only commits made then or before
+    #[arg(long, value_name = "TIME", value_parser = when::parse_time)]
+    pub(crate) until: Option<Micros>,
+    /// At most this many
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// Oldest first
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// Which commit
+    #[arg(value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: When,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct At {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// Which point in its history
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: When,
+    /// Values as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to look at
+    #[command(subcommand)]
+    pub(crate) look: Look,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Look {
+    /// Print one value
+    Get {
+        /// The key
+        key: String,
+    },
+    /// Print keys and values
+    List {
+        /// Only keys that begin with this
+        #[arg(long, value_name = "P", default_value = "")]
+        prefix: String,
+        /// At most this many
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<u64>,
+        /// From the last key to the first
+        #[arg(long)]
+        reverse: bool,
+    },
+    /// Print everything with a hash, as lineal dump does
+    Dump,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// From this point
+    #[arg(value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) before: When,
+    /// To this one (default: the newest commit)
+    #[arg(value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) after: Option<When>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Blame {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// The key
+    pub(crate) key: String,
+    /// At most this many
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Bookmark {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// Which point in its history (default: the newest commit)
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: Option<When>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Restore {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// To which point in its history
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: When,
+    /// Why; kept with the commit
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) cause: String,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Fork {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// Of which point in its history
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: When,
+    /// The new object's name
+    #[arg(long, value_name = "O")]
+    pub(crate) to: String,
+    /// The new object's namespace (default: the same)
+    #[arg(long, value_name = "N")]
+    pub(crate) to_ns: Option<String>,
+    /// Why; kept with the new object's first commit
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) cause: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Pin {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// The pin's name; a pin of the same name moves
+    pub(crate) name: String,
+    /// Which point in its history (default: the newest commit)
+    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
+    pub(crate) at: Option<When>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Unpin {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// The pin's name
+    pub(crate) name: String,
+    /// Errors as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Pins {
+    #[command(flatten)]
+    pub(crate) dir: Dir,
+    #[command(flatten)]
+    pub(crate) address: Address,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
