@@ -14,7 +14,10 @@ use crate::{
     catalog::Snapshot,
     engine::EngineInner,
     gate::inside::Inside,
-    history::{sound, version},
+    history::{
+        sound,
+        version::{self, Tail},
+    },
     lineage::{
         joint::Joints,
         walk::{Chain, Commit},
@@ -75,7 +78,13 @@ fn verify_held(engine: &EngineInner, key: ObjectKey, seq: Seq, lsn: lineal_wal::
     if chain.seq != seq {
         return Err(chain.broken(chain.seq, "the chain ends before the object's newest commit"));
     }
-    let leaves = sound::check(&snapshot, &version::newest(engine, &snapshot, key, lsn)?, u64::MAX)?;
+    let packed = Tail::new(engine, &snapshot, key, &head)?.finish()?;
+    let mut leaves = sound::check(&snapshot, &packed, u64::MAX)?;
+    let newest = version::newest(engine, &snapshot, key, lsn)?;
+    // A newer cut, in the tail or in the log, reads through to something else.
+    if newest.under().is_some_and(|under| packed.under().is_none_or(|packed| packed.cut != under.cut)) {
+        leaves += sound::check(&snapshot, &newest, u64::MAX)?;
+    }
     Ok(Verified { first_seq, last_seq: seq.0, commits, leaves, hash: chain.hash })
 }
 
