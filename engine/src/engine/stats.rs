@@ -254,7 +254,10 @@ pub(crate) fn verify(engine: &Engine, progress: &mut dyn FnMut(u64)) -> Result<V
 }
 
 /// Keys of all objects that packs or the log know, also of those that were deleted.
-fn all_keys(engine: &EngineInner, namespace: lineal_wal::NamespaceId) -> Result<Vec<lineal_wal::ObjectKey>> {
+pub(crate) fn all_keys(
+    engine: &EngineInner,
+    namespace: lineal_wal::NamespaceId,
+) -> Result<Vec<lineal_wal::ObjectKey>> {
     let mut keys = engine.unpacked_keys(namespace);
     for located in engine.catalog.snapshot().heads(namespace, None)? {
         keys.push(located?.key.object);

@@ -2,6 +2,7 @@
 
 pub(crate) mod blame;
 pub(crate) mod bookmark;
+pub(crate) mod bulk;
 pub(crate) mod change;
 pub(crate) mod commits;
 pub(crate) mod diff;
