@@ -36,6 +36,8 @@ pub(crate) struct Ballast {
     covers: AtomicU64,
     /// Whether it has to be made again, or to grow, before a user writes.
     owed: AtomicBool,
+    /// Whether it is owed because somebody needs its room.
+    given_up: AtomicBool,
 }
 
 impl Ballast {
@@ -44,7 +46,8 @@ impl Ballast {
     pub(crate) fn new(disk: Arc<dyn Disk>, base: u64) -> Ballast {
         let bytes = disk.open(FILE, OpenMode::Read).and_then(|file| file.len()).unwrap_or(0);
         let covers = AtomicU64::new(if base == 0 { u64::MAX } else { bytes.saturating_sub(base) });
-        Ballast { disk, base, bytes: Mutex::new(bytes), covers, owed: AtomicBool::new(false) }
+        let (owed, given_up) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ballast { disk, base, bytes: Mutex::new(bytes), covers, owed, given_up }
     }
 
     /// Gives up what an engine left that did not close. Returns whether that made room.
@@ -68,15 +71,29 @@ impl Ballast {
         unpacked_bytes > self.covers.load(Ordering::Relaxed)
     }
 
+    /// Whether it was outgrown by the last `bytes` of so many unpacked ones, or they have come a step further since:
+    /// somebody should see to it, and need not be told with every commit.
+    #[inline]
+    pub(crate) fn was_outgrown_by(&self, bytes: u64, unpacked_bytes: u64) -> bool {
+        let before = unpacked_bytes.saturating_sub(bytes);
+        self.is_outgrown(unpacked_bytes)
+            && (!self.is_outgrown(before) || before / self.base != unpacked_bytes / self.base)
+    }
+
     /// Whether users have to wait for it.
     #[inline]
     pub(crate) fn is_owed(&self) -> bool {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// Lets the next user who writes see to it.
+    /// Whether it is owed because somebody needs its room.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Lets the next user who writes see to it, if one is kept.
     pub(crate) fn owe(&self) {
-        self.owed.store(true, Ordering::Relaxed);
+        self.owed.store(self.is_kept(), Ordering::Relaxed);
     }
 
     /// Makes it as large as so many unpacked bytes need, or smaller where they need less.
@@ -105,6 +122,7 @@ impl Ballast {
             self.covers.store(covered, Ordering::Relaxed);
         }
         self.owed.store(false, Ordering::Relaxed);
+        self.given_up.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -137,6 +155,7 @@ impl Ballast {
         tracing::info!(bytes = *bytes, "the disk is full: gave up the room kept for that");
         *bytes = 0;
         self.covers.store(0, Ordering::Relaxed);
+        self.given_up.store(true, Ordering::Relaxed);
         self.owe();
         true
     }
@@ -174,7 +193,11 @@ mod tests {
         {
             ballast.provide(unpacked).unwrap();
             assert_eq!((ballast.bytes(), used(&disk)), (wanted, wanted), "{unpacked}");
-            assert!(!ballast.is_outgrown(wanted - BASE) && ballast.is_outgrown(wanted - BASE + 1));
+            let covered = wanted - BASE;
+            assert!(!ballast.is_outgrown(covered) && ballast.is_outgrown(covered + 1));
+            assert!(!ballast.was_outgrown_by(9, covered) && ballast.was_outgrown_by(9, covered + 1));
+            assert!(!ballast.was_outgrown_by(9, covered + 100), "told already");
+            assert!(ballast.was_outgrown_by(9, covered + BASE), "a step further");
         }
         ballast.remove();
         assert_eq!(used(&disk), 0);

@@ -143,8 +143,7 @@ pub(crate) fn make_room(engine: &Arc<EngineInner>) -> crate::Result<()> {
 /// Makes the ballast as large as the log needs that is not packed. Where there is no room for that, packs the log.
 fn provide_ballast(engine: &Arc<EngineInner>) -> crate::Result<()> {
     let due = engine.ballast.is_owed() || engine.ballast.is_outgrown(engine.pressure.unpacked_bytes());
-    let never_made = engine.ballast.is_kept() && engine.ballast.bytes() == 0;
-    if !due && !never_made {
+    if !due {
         return Ok(());
     }
     let provided = checkpoint::provide_ballast(engine);

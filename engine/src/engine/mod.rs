@@ -471,7 +471,7 @@ impl EngineInner {
         if self.pressure.appended(bytes) {
             self.signal.raise();
         }
-        if self.ballast.is_outgrown(self.pressure.unpacked_bytes()) {
+        if self.ballast.was_outgrown_by(bytes, self.pressure.unpacked_bytes()) {
             if self.options.background {
                 self.signal.raise();
             } else {
@@ -483,9 +483,10 @@ impl EngineInner {
     /// Refuses a user's commit while the room that checkpoints need is owed and cannot be made again.
     #[cold]
     pub(crate) fn settle_ballast(&self) -> Result<()> {
-        // A checkpoint that is running may be what it was given up for.
         let outcome = match self.checkpointing.try_lock() {
             Some(_state) => self.ballast.provide(self.pressure.unpacked_bytes()),
+            // A checkpoint that is running sees to it when it ends, and may need the room until then.
+            None if !self.ballast.is_given_up() => Ok(()),
             None => {
                 let detail = "the room that checkpoints need was given up to the one that is running".into();
                 Err(Error::NoSpace { detail })

@@ -304,12 +304,11 @@ impl EngineInner {
         if self.read_only {
             return;
         }
+        // Off the open path: the first user who writes makes the ballast. Not the thread, which would keep the engine for
+        // a moment after it was dropped.
+        self.ballast.owe();
         if self.options.background {
             *self.maintenance.lock() = Some(maintenance::start(self));
-            // Off the open path: the first round makes the ballast.
-            self.signal.raise();
-        } else {
-            self.ballast.owe();
         }
     }
 }
