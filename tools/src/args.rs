@@ -100,6 +100,24 @@ Examples:
   lineal proof --check p.json --root 5f3a...                             check it, with no engine at hand
 ";
 
+const COMPACT_HELP: &str = "\
+Merges all packs into one. What is older than a namespace's retention, and that no pin, fork or restore needs, goes for good.
+By itself the engine does this when a good part of the history is beyond. The clock that counts follows a leap of the wall
+clock by a day at most.
+
+Examples:
+  lineal compact --dir data --dry-run
+  lineal compact --dir data --trust-clock    the machine was off for a month, and its clock is right
+";
+
+const RETENTION_HELP: &str = "\
+Examples:
+  lineal retention --dir data --ns rooms
+  lineal retention --dir data --ns rooms --days 90
+  lineal retention --dir data --ns rooms --days 30 --bytes 10000000
+  lineal retention --dir data --ns audit --forever
+";
+
 const STAT_HELP: &str = "\
 Examples:
   lineal stat --dir data
@@ -155,6 +173,12 @@ pub(crate) enum Command {
     /// Bring an object back to where it was.
     #[command(after_help = with_when(RESTORE_HELP))]
     Restore(Restore),
+    /// Merge packs, and give up the history that is beyond its retention.
+    #[command(after_help = with_codes(COMPACT_HELP))]
+    Compact(Compact),
+    /// Show or set how much history a namespace keeps.
+    #[command(after_help = with_codes(RETENTION_HELP))]
+    Retention(Keep),
     /// Make another object of what an object was.
     #[command(after_help = with_when(FORK_HELP))]
     Fork(Fork),
@@ -195,6 +219,8 @@ impl Command {
             Command::Blame(args) => args.json,
             Command::Bookmark(args) => args.json,
             Command::Restore(args) => args.json,
+            Command::Compact(args) => args.json,
+            Command::Retention(args) => args.json,
             Command::Fork(args) => args.json,
             Command::Pin(args) => args.json,
             Command::Unpin(args) => args.json,
@@ -350,6 +376,47 @@ pub(crate) struct Stat {
     /// As text that Prometheus reads
     #[arg(long)]
     pub(crate) prometheus: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Compact {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    /// Let the retention's clock follow the wall clock all the way
+    #[arg(long)]
+    pub(crate) trust_clock: bool,
+    /// Only say what there is
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Keep {
+    /// The data directory
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: PathBuf,
+    /// The namespace
+    #[arg(long, value_name = "N")]
+    pub(crate) ns: String,
+    /// Keep every version for so many days
+    #[arg(long, value_name = "DAYS", conflicts_with = "forever")]
+    pub(crate) days: Option<u64>,
+    /// Keep at most so many bytes of history of each object
+    #[arg(long, value_name = "BYTES", conflicts_with = "forever")]
+    pub(crate) bytes: Option<u64>,
+    /// Keep all of it
+    #[arg(long)]
+    pub(crate) forever: bool,
+    /// Only say what would be kept
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, ArgsOf)]

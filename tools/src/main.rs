@@ -6,6 +6,7 @@
 mod args;
 mod bytes;
 mod commits;
+mod compact;
 mod demo;
 mod dump;
 mod exec;
@@ -19,6 +20,7 @@ mod past;
 mod progress;
 mod proof;
 mod restore;
+mod restore_many;
 mod show;
 mod signals;
 mod stat;
@@ -65,6 +67,8 @@ fn run(command: Command) -> Outcome {
         Command::Blame(args) => history::blame(&args),
         Command::Bookmark(args) => show::bookmark(&args),
         Command::Restore(args) => restore::run(&args),
+        Command::Compact(args) => compact::run(&args),
+        Command::Retention(args) => compact::retention(&args),
         Command::Fork(args) => restore::fork(&args),
         Command::Pin(args) => restore::pin(&args),
         Command::Unpin(args) => restore::unpin(&args),

@@ -8,7 +8,7 @@ use crate::{
     commits::quoted,
     exit::{Failure, Outcome},
     json::Line,
-    open, show,
+    open, restore_many, show,
     stdout::Output,
 };
 
@@ -38,11 +38,14 @@ impl Plan {
 }
 
 pub(crate) fn run(args: &args::Restore) -> Outcome {
+    if let Some(selector) = restore_many::selector(args) {
+        return restore_many::run(args, &selector);
+    }
     if args.dry_run {
         return plan(args);
     }
     let engine = open::writable(&args.dir)?;
-    let object = open::object_with_history(&engine, &args.address)?;
+    let object = open::object_with_history(&engine, &restore_many::one(args))?;
     let mark = args.at.bookmark(&object)?;
     let undo = object.restore_because(&mark, &args.cause).wait()?;
     let mut out = Output::new();
@@ -51,7 +54,7 @@ pub(crate) fn run(args: &args::Restore) -> Outcome {
         line.number("restored_to", mark.seq()).json("undo", &show::json(&undo));
         out.line(&line.end())?;
     } else {
-        let shown = args.address.shown();
+        let shown = restore_many::one(args).shown();
         out.line(&format!("object {shown} is as it was after commit {}; this undoes it:", mark.seq()))?;
         out.line(&undo.to_string())?;
     }
@@ -61,7 +64,7 @@ pub(crate) fn run(args: &args::Restore) -> Outcome {
 
 fn plan(args: &args::Restore) -> Outcome {
     let engine = open::read_only_at(&args.dir)?;
-    let object = open::object_with_history(&engine, &args.address)?;
+    let object = open::object_with_history(&engine, &restore_many::one(args))?;
     let mark = args.at.bookmark(&object)?;
     let plan = Plan::of(&object, &mark)?;
     let mut out = Output::new();
@@ -73,7 +76,7 @@ fn plan(args: &args::Restore) -> Outcome {
     } else {
         out.line(&format!(
             "object {} would be as it was after commit {}: {} keys added, {} changed, {} removed; nothing was done",
-            args.address.shown(),
+            restore_many::one(args).shown(),
             mark.seq(),
             plan.added,
             plan.changed,

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ArgsOf, Subcommand};
-use lineal::Micros;
+use clap::{ArgGroup, Args as ArgsOf, Subcommand};
+use lineal::{Micros, ObjectId};
 
 use super::{Address, Dir};
-use crate::when::{self, When};
+use crate::{
+    open::parse_id,
+    when::{self, When},
+};
 
 pub(super) const WHEN_HELP: &str = "\
 A point in an object's history is a commit's number (17), a bookmark (lm1…), a time in RFC 3339
@@ -64,6 +67,11 @@ One more commit in the object's history brings everything back; nothing is destr
 Examples:
   lineal restore --dir data --ns rooms --object lobby --at \"2h ago\" --dry-run
   lineal restore --dir data --ns rooms --object lobby --at 17 --cause \"ticket 4711\"
+  lineal restore --dir data --ns rooms --all --at 2026-01-31T14:03:00Z --dry-run
+  lineal restore --dir data --ns rooms --prefix team-7/ --at \"10m ago\" --json > undo.jsonl
+
+Of many objects each is restored to the same moment; those that did not exist then are deleted. Run again it finishes what
+was interrupted.
 ";
 
 pub(super) const FORK_HELP: &str = "\
@@ -222,13 +230,27 @@ pub(crate) struct Bookmark {
 }
 
 #[derive(Debug, ArgsOf)]
+#[command(group = ArgGroup::new("meant").required(true).args(["object", "id", "prefix", "all"]))]
 pub(crate) struct Restore {
     /// The data directory
     #[arg(long, value_name = "D")]
     pub(crate) dir: PathBuf,
-    #[command(flatten)]
-    pub(crate) address: Address,
-    /// To which point in its history
+    /// The namespace
+    #[arg(long, value_name = "N")]
+    pub(crate) ns: String,
+    /// The object, by name
+    #[arg(long, value_name = "O")]
+    pub(crate) object: Option<String>,
+    /// The object, by id (for those without a name)
+    #[arg(long, value_name = "HEX", value_parser = parse_id)]
+    pub(crate) id: Option<ObjectId>,
+    /// All objects whose names begin so
+    #[arg(long, value_name = "NAME")]
+    pub(crate) prefix: Option<String>,
+    /// All objects of the namespace
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// To which point in its history; for many objects a time
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     pub(crate) at: When,
     /// Why; kept with the commit
