@@ -240,3 +240,30 @@ fn a_crash_at_any_point_of_retiring_loses_nothing_that_is_kept() {
     }
     assert!(points > 10, "{points} points");
 }
+
+#[test]
+fn the_background_gives_up_what_is_far_beyond_by_itself() {
+    let world = World::new();
+    let time = Arc::clone(&world.time);
+    let clock = move || Micros(time.load(Ordering::Relaxed));
+    let open = || options(&world.disk, 3).clock(Arc::new(clock.clone())).checkpoint_bytes(1 << 16);
+    let engine = open().background(true).open("simulated").unwrap();
+    engine.namespace("rooms").unwrap().set_retention(hours(50)).unwrap();
+    // Checkpoints come by themselves; they let the clock go on and find out what is beyond.
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let mut seq = 0;
+    let lobby = lobby(&engine);
+    while seq == 0 || lobby.at_seq(1).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "nothing was given up after {seq} commits");
+        for _ in 0..20 {
+            seq += 1;
+            world.pass(1);
+            let key = seq % KEYS;
+            lobby.transact(|tx| tx.put(key.to_be_bytes(), value(key, seq).unwrap())).wait().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    check_state(&lobby, seq);
+    engine.close().unwrap();
+    first_kept(&self::lobby(&open().open("simulated").unwrap()), seq);
+}

@@ -42,7 +42,7 @@ const FAN_IN: usize = 8;
 /// Packs above this size are left alone, in bytes, so that no merge holds the checkpoint up for long.
 ///
 /// Source: chosen; a few seconds of sequential reading and writing.
-const PACK_BYTES_MAX: u64 = 1 << 30;
+pub(super) const PACK_BYTES_MAX: u64 = 1 << 30;
 /// Sizes of one tier differ by at most this factor.
 const TIER_FACTOR: u64 = 4;
 const TIER_BYTES_MIN: u64 = 1 << 20;

@@ -20,6 +20,7 @@ use crate::{
     Error, Result,
     catalog::CatalogError,
     engine::{CheckpointState, EngineInner, system, totals::Totals},
+    history::retention::Retention,
     object::wake::bad_body,
     proof::{Growth, leaf},
     sync::{Arc, MutexGuard, atomic::Ordering},
@@ -167,12 +168,36 @@ fn checkpoint_locked(
     Ok(Checkpointed { line: line.0, objects: packed.objects, commits: packed.commits, pack_bytes })
 }
 
+/// Whether a good part of the history is beyond its retention: the oldest pack holds nothing that is younger than that
+/// and an eighth more, so that each part of history is written once more for this, and seldom.
+///
+/// Of stores that a merge would hold the checkpoint up for long over, only somebody who asks for it does it.
+pub(crate) fn retire_is_due(engine: &Arc<EngineInner>) -> Result<bool> {
+    let packs = engine.catalog.live();
+    let bytes: u64 = packs.iter().map(|pack| pack.footer().file_bytes).sum();
+    let Some(oldest) = packs.iter().map(|pack| pack.footer().last_lsn).min() else { return Ok(false) };
+    if bytes > compaction::PACK_BYTES_MAX {
+        return Ok(false);
+    }
+    let Some(running) = system::running(engine)? else { return Ok(false) };
+    let keeps = system::retentions(engine)?;
+    let shortest = keeps.into_values().chain([Retention::default()]).filter_map(|keep| keep.time).min();
+    let Some(beyond) = shortest
+        .and_then(|keep| Retention { time: Some(keep + keep / 8), bytes: None }.horizon(running.time))
+    else {
+        return Ok(false);
+    };
+    let (roots, _) = engine.roots();
+    let at = roots.first_published(|root| root.line >= oldest.0)?;
+    Ok(at < roots.count() && roots.published(at)?.time < beyond)
+}
+
 /// Lets the retention's clock go on, every hour or so: with what is packed anyway, so that an idle engine writes nothing.
 fn follow_clock(engine: &Arc<EngineInner>, state: &mut MutexGuard<'_, CheckpointState>) -> Result<()> {
     const EVERY: u64 = 60 * 60 * 1_000_000;
     let wall = (engine.options.clock)();
     if state.followed.is_none() {
-        state.followed = system::followed(engine)?;
+        state.followed = system::running(engine)?.map(|running| running.wall);
     }
     if state.followed.is_none_or(|followed| wall.0.abs_diff(followed.0) >= EVERY) {
         system::follow_clock(engine, false)?;

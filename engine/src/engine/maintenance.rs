@@ -158,7 +158,11 @@ fn provide_ballast(engine: &Arc<EngineInner>) -> crate::Result<()> {
 /// objects can be read as before, and copying up to the damage again and again helps nobody.
 fn compact(engine: &Arc<EngineInner>) -> crate::Result<()> {
     while !engine.counters.compaction_stopped.load(Ordering::Relaxed) {
-        match checkpoint::compact(engine, false) {
+        let merge = || match checkpoint::retire_is_due(engine)? {
+            true => checkpoint::compact(engine, true),
+            false => checkpoint::compact(engine, false),
+        };
+        match merge() {
             Ok(true) => {}
             Ok(false) => break,
             Err(error @ Error::Damaged { .. }) => {

@@ -189,10 +189,10 @@ pub(crate) fn retentions(engine: &Arc<EngineInner>) -> Result<HashMap<NamespaceI
     .wait()
 }
 
-/// The wall clock when running time last followed it.
-pub(crate) fn followed(engine: &Arc<EngineInner>) -> Result<Option<Micros>> {
+/// Running time, as it was last written down.
+pub(crate) fn running(engine: &Arc<EngineInner>) -> Result<Option<Running>> {
     let row = read(engine, |view| view.get(RUNNING)).wait()?;
-    row.map(|row| Running::decode(&row).map(|running| running.wall).ok_or_else(bad_row)).transpose()
+    row.map(|row| Running::decode(&row).ok_or_else(bad_row)).transpose()
 }
 
 /// Lets running time follow the wall clock, and returns it, once that is durable.
