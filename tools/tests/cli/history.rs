@@ -291,3 +291,59 @@ fn exec_looks_back_as_well() {
     exec.refused(r#"{"op":"bookmark","ns":"nowhere","obj":"lobby"}"#, "NotFound");
     assert_eq!(exec.end(), 0);
 }
+
+#[test]
+fn many_objects_go_back_to_one_moment_and_the_run_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut exec = Exec::start(dir.path());
+    for object in ["a/1", "a/2", "b/1"] {
+        exec.done(&format!(r#"{{"op":"put","ns":"n","obj":"{object}","key":"k","value":"before"}}"#));
+    }
+    exec.done(r#"{"op":"put","ns":"n","obj":"last","key":"k","value":"before"}"#);
+    let mark = exec.done(r#"{"op":"bookmark","ns":"n","obj":"last"}"#);
+    let moment = mark["time"].as_str().unwrap().to_owned();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    for object in ["a/1", "b/1", "a/new"] {
+        exec.done(&format!(r#"{{"op":"put","ns":"n","obj":"{object}","key":"k","value":"after"}}"#));
+    }
+    exec.kill();
+    let at = text(dir.path());
+    let restore = |selection: &[&str]| {
+        let args = [&["restore", "--dir", at, "--ns", "n", "--at", moment.as_str(), "--json"][..], selection]
+            .concat();
+        let said = stdout(&args);
+        let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.last().unwrap().clone()
+    };
+    let planned = restore(&["--prefix", "a/", "--dry-run"]);
+    assert_eq!((planned["restored"].as_u64(), planned["deleted"].as_u64()), (Some(1), Some(1)));
+    let done = restore(&["--prefix", "a/"]);
+    assert_eq!((done["restored"].as_u64(), done["deleted"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(stdout(&["get", "--dir", at, "--ns", "n", "--object", "a/1", "k"]), "before");
+    assert_eq!(stdout(&["get", "--dir", at, "--ns", "n", "--object", "b/1", "k"]), "after");
+    let all = restore(&["--all"]);
+    assert_eq!(all["restored"].as_u64(), Some(1), "{all}");
+    assert_eq!(stdout(&["get", "--dir", at, "--ns", "n", "--object", "b/1", "k"]), "before");
+    let seq = ["restore", "--dir", at, "--ns", "n", "--all", "--at", "1"];
+    assert_eq!(code(&run(&seq)), 2, "many objects have no common commit number");
+}
+
+#[test]
+fn retention_is_set_and_packs_are_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut exec = Exec::start(dir.path());
+    exec.done(r#"{"op":"put","ns":"n","obj":"o","key":"k","value":"v"}"#);
+    exec.kill();
+    let at = text(dir.path());
+    let keep = |more: &[&str]| stdout(&[&["retention", "--dir", at, "--ns", "n"][..], more].concat());
+    assert!(keep(&[]).contains("30 days"));
+    assert!(keep(&["--days", "90", "--dry-run"]).contains("90 days"));
+    assert!(keep(&[]).contains("30 days"), "a dry run changes nothing");
+    assert!(keep(&["--days", "7", "--bytes", "1000"]).contains("7 days, and up to 1000 bytes"));
+    assert!(keep(&["--forever"]).contains("for ever"));
+    assert_eq!(code(&run(&["retention", "--dir", at, "--ns", "missing"])), 8);
+    assert!(stdout(&["compact", "--dir", at, "--dry-run"]).contains("nothing was done"));
+    let merged: Value = serde_json::from_str(&stdout(&["compact", "--dir", at, "--json"])).unwrap();
+    assert_eq!(merged["packs"].as_u64(), Some(1));
+    stdout(&["verify", "--dir", at]);
+}
