@@ -186,7 +186,8 @@ fn fork(engine: &Engine, large_bytes: usize, dir: &Path, figures: &mut Vec<Figur
         }
         Ok(started.elapsed())
     };
-    (read(&source)?, read(&target)?);
+    read(&source)?;
+    read(&target)?;
     let (of_source, of_fork) = (read(&source)?, read(&target)?);
     figures.push(Figure {
         what: "reads of a fresh fork".into(),

@@ -63,7 +63,7 @@ fn damaged(level: u8, offset: u64, reason: impl Into<String>) -> Error {
 }
 
 fn io(op: &'static str, level: u8) -> impl FnOnce(std::io::Error) -> Error {
-    move |error| Error::io(op, &path(level), error)
+    move |error| Error::io(op, path(level), error)
 }
 
 fn open(disk: &dyn Disk, level: u8, engine: EngineId) -> Result<Box<dyn DiskFile>> {
