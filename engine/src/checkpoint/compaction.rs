@@ -276,9 +276,9 @@ pub(super) struct Retire {
 }
 
 impl Retire {
-    pub(super) fn new(engine: &Arc<EngineInner>) -> Result<Retire> {
+    pub(super) fn new(engine: &Arc<EngineInner>, running: Micros) -> Result<Retire> {
         Ok(Retire {
-            running: system::follow_clock(engine, false)?,
+            running,
             retentions: system::retentions(engine)?,
             held: holds::all(engine)?,
             retired: RefCell::default(),

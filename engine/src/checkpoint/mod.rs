@@ -120,10 +120,10 @@ fn checkpoint_locked(
     state: &mut MutexGuard<'_, CheckpointState>,
 ) -> Result<Checkpointed> {
     let after = engine.line();
-    let unpacked_bytes = engine.pressure.unpacked_bytes();
     if engine.log.appended() > after {
         follow_clock(engine, state)?;
     }
+    let unpacked_bytes = engine.pressure.unpacked_bytes();
     let line = engine.log.sync()?;
     if line <= after {
         engine.pressure.packed(unpacked_bytes);
@@ -234,8 +234,9 @@ pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
         // What was restored, forked or pinned before this is in packs or in the system object afterwards; what is from
         // now on says so.
         engine.retiring.begin();
+        let running = system::follow_clock(engine, false)?;
         checkpoint_locked(engine, state)?;
-        let retire = Retire::new(engine)?;
+        let retire = Retire::new(engine, running)?;
         compaction::compact(engine, state, Some(retire))
     });
     restore_ballast(engine);
