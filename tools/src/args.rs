@@ -25,6 +25,16 @@ pub(crate) struct Args {
 }
 
 const DEMO_HELP: &str = "\
+Every file becomes an object, every git commit along first parents a commit of each object it changes, with the git id
+as its cause. The writing process is killed half-way, opens again and goes on. Then all is compared with git:
+  - every file as it is now, and how often each was written
+  - 200 random files of random commits, read at the bookmark that the cause leads to
+  - ten objects restored to an old commit, and back by the bookmark that undoes it; one fork
+  - one object's commits beside those of git log -- PATH
+  - every object's chain of hashes
+Mismatches are counted; if there is one, the exit code is 1. What --dir keeps has the files as they are now, and the
+restores in the history of those ten. Without a git history a built-in one is replayed and compared with itself.
+
 Examples:
   lineal demo                          the git repository you stand in
   lineal demo --repo ~/src/linux       another one, bare or shallow ones too
@@ -134,7 +144,7 @@ fn with_codes(help: &str) -> String {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Replay a git repository's real history, kill the writer half-way, and compare every byte at the end.
+    /// Replay a git repository's real history, kill the writer half-way, and compare present and past with git.
     #[command(after_help = with_codes(DEMO_HELP))]
     Demo(Demo),
     /// The writing part of the demo, which gets killed.

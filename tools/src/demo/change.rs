@@ -11,6 +11,11 @@ pub(crate) struct Commit {
     pub(super) submodules: u64,
 }
 
+/// A commit's id for people: long enough to tell the built-in ones apart.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..16).unwrap_or(id)
+}
+
 /// Longest cause that is taken from a commit, in bytes.
 ///
 /// Source: chosen; the engine takes 4 KiB, and a commit's id and author are far below this.
@@ -22,6 +27,11 @@ impl Commit {
         let mut cause = format!("{} {}", self.id, self.author);
         cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
         cause
+    }
+
+    /// The id that a cause begins with.
+    pub(super) fn id_in(cause: &str) -> &str {
+        cause.split(' ').next().unwrap_or_default()
     }
 
     /// The files it writes.

@@ -27,11 +27,22 @@ pub(super) struct Compared {
 }
 
 impl Compared {
-    fn mismatch(&mut self, what: String) {
+    pub(super) fn mismatch(&mut self, what: String) {
         self.mismatches += 1;
         if self.told.len() < TOLD_MAX {
             self.told.push(what);
         }
+    }
+
+    /// Takes in how `what` differs, if it does.
+    pub(super) fn found(&mut self, what: &str, found: lineal::Result<Difference>) -> Outcome {
+        match found {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(difference))) => self.mismatch(format!("{what}: {difference}")),
+            Ok(Err(Stopped::Git(failure))) => return Err(failure),
+            Ok(Err(Stopped::Engine(error))) | Err(error) => self.mismatch(format!("{what}: {error}")),
+        }
+        Ok(())
     }
 
     pub(super) fn and(&mut self, other: Compared) {
@@ -87,7 +98,7 @@ pub(super) fn state(
     Ok(compared)
 }
 
-fn object_of(files: &Namespace, path: &[u8]) -> Outcome<Object> {
+pub(super) fn object_of(files: &Namespace, path: &[u8]) -> Outcome<Object> {
     Ok(files.object(&name::of(path))?)
 }
 
@@ -98,19 +109,15 @@ fn compare(
     contents: &mut Contents,
     compared: &mut Compared,
 ) -> Outcome {
-    let path = String::from_utf8_lossy(&entry.path);
     let found = object.read(|view| Ok(difference(view, entry, size, contents))).wait();
-    match found {
-        Ok(Ok(None)) => {}
-        Ok(Ok(Some(difference))) => compared.mismatch(format!("{path}: {difference}")),
-        Ok(Err(Stopped::Git(failure))) => return Err(failure),
-        Ok(Err(Stopped::Engine(error))) | Err(error) => compared.mismatch(format!("{path}: {error}")),
-    }
-    Ok(())
+    compared.found(&String::from_utf8_lossy(&entry.path), found)
 }
 
+/// How an object differs from its file, if it does.
+pub(super) type Difference = Result<Option<&'static str>, Stopped>;
+
 /// What ended a comparison before its end.
-enum Stopped {
+pub(super) enum Stopped {
     Engine(Error),
     Git(crate::exit::Failure),
 }
@@ -121,13 +128,8 @@ impl From<Error> for Stopped {
     }
 }
 
-/// How an object differs from its file, if it does.
-fn difference(
-    view: &View<'_>,
-    entry: &Entry,
-    size: u64,
-    contents: &mut Contents,
-) -> Result<Option<&'static str>, Stopped> {
+/// Compares an object with its file, whose bytes come next.
+pub(super) fn difference(view: &View<'_>, entry: &Entry, size: u64, contents: &mut Contents) -> Difference {
     let File { blob, .. } = &entry.file;
     if !view.exists() {
         return Ok(Some("the object is missing"));

@@ -1,6 +1,11 @@
 //! The commits of a git repository, oldest first, along first parents: so each is a change to the one before, and all
 //! of them together are the tree of the last.
 
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+};
+
 use super::{
     change::{Blob, Change, Commit, Entry, File},
     repo::{Repo, Stream, said},
@@ -9,6 +14,28 @@ use crate::exit::Outcome;
 
 const SUBMODULE: &str = "160000";
 const NOTHING: &str = "000000";
+
+/// `git log` with what each commit changed, whatever the user's settings are.
+const CHANGES: [&str; 18] = [
+    "-c",
+    "log.showRoot=true",
+    "-c",
+    "log.follow=false",
+    "log",
+    "--first-parent",
+    "--diff-merges=first-parent",
+    "--raw",
+    "--no-renames",
+    "--no-abbrev",
+    "--no-relative",
+    "--no-show-signature",
+    "--no-notes",
+    "--no-color",
+    "--ignore-submodules=none",
+    "--encoding=UTF-8",
+    "-z",
+    "--format=tformat:%H%x00%an <%ae>",
+];
 
 /// Reads `git log`.
 pub(super) struct History {
@@ -26,27 +53,19 @@ impl History {
             (Some(base), None) => Some((repo.clone(), base.clone())),
             _ => None,
         };
-        let mut log = repo.stream(&[
-            "-c",
-            "log.showRoot=true",
-            "log",
-            "--reverse",
-            "--first-parent",
-            "--diff-merges=first-parent",
-            "--raw",
-            "--no-renames",
-            "--no-abbrev",
-            "--no-relative",
-            "--no-show-signature",
-            "--no-notes",
-            "--no-color",
-            "--ignore-submodules=none",
-            "--encoding=UTF-8",
-            "-z",
-            "--format=tformat:%H%x00%an <%ae>",
-            &repo.range(done),
-            "--",
-        ])?;
+        History::read(base, repo.stream(&[&CHANGES[..], &["--reverse", &repo.range(done), "--"]].concat())?)
+    }
+
+    /// All commits that `git log -- PATH` names for one path or what lies under it, newest first.
+    fn touching(repo: &Repo, path: &[u8]) -> Outcome<History> {
+        let range = repo.range(None);
+        let mut args: Vec<OsString> =
+            CHANGES.iter().chain(&[range.as_str(), "--"]).map(OsString::from).collect();
+        args.push(pathspec(path));
+        History::read(None, repo.stream(&args)?)
+    }
+
+    fn read(base: Option<(Repo, String)>, mut log: Stream) -> Outcome<History> {
         let next_id = log.token()?;
         Ok(History { base, log, next_id })
     }
@@ -102,6 +121,57 @@ fn base_commit(repo: &Repo, base: String) -> Outcome<Commit> {
         changes.push(Change { path: entry.path, file: Some(entry.file) });
     }
     Ok(Commit { id: base, author: "the tree to begin with".into(), changes, submodules: tree.submodules })
+}
+
+/// This path from the top of the repository, and none that looks like it.
+fn pathspec(path: &[u8]) -> OsString {
+    let mut spec = OsString::from(":(top,literal)");
+    spec.push(OsStr::from_bytes(path));
+    spec
+}
+
+/// The ids of all commits, oldest first.
+pub(super) fn ids(repo: &Repo) -> Outcome<Vec<String>> {
+    let range = repo.range(None);
+    let mut log = repo.stream(&[
+        "log",
+        "--reverse",
+        "--first-parent",
+        "--no-patch",
+        "--no-show-signature",
+        "--no-notes",
+        "--no-color",
+        "-z",
+        "--format=tformat:%H",
+        &range,
+        "--",
+    ])?;
+    let mut ids: Vec<String> = repo.base.iter().cloned().collect();
+    while let Some(id) = log.token()? {
+        ids.push(String::from_utf8_lossy(&id).into_owned());
+    }
+    Ok(ids)
+}
+
+/// The ids of the commits that changed the file at `path`, newest first, as `git log -- PATH` has them.
+pub(super) fn ids_of(repo: &Repo, path: &[u8]) -> Outcome<Vec<String>> {
+    let mut ids = Vec::new();
+    let mut log = History::touching(repo, path)?;
+    while let Some(commit) = log.next()? {
+        // Where the path was a folder once, git names what was changed in that, too.
+        if commit.changes.iter().any(|change| change.path == path) {
+            ids.push(commit.id);
+        }
+    }
+    if let Some(base) = &repo.base {
+        let mut tree = Tree::of(repo, base)?;
+        while let Some(entry) = tree.next()? {
+            if entry.path == path {
+                ids.push(base.clone());
+            }
+        }
+    }
+    Ok(ids)
 }
 
 /// The files of one commit: reads `git ls-tree`.

@@ -1,17 +1,23 @@
-//! `lineal demo`: replays a real history, kills the writer half-way, goes on, and compares every byte.
+//! `lineal demo`: replays a real history, kills the writer half-way, goes on, compares every byte,
+//! and then the past: old commits, restores, a fork, a listing, all chains.
 
 mod acks;
 mod blobs;
 mod change;
 mod check;
 mod history;
+mod listing;
 mod marker;
 mod name;
 mod origin;
+mod pairs;
+mod past;
+mod random;
 mod replay;
 mod repo;
 mod report;
 mod sample;
+mod undo;
 pub(crate) mod writer;
 
 use std::{
@@ -20,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{check::Compared, origin::Origin, repo::Repo, report::Report};
+use self::{check::Compared, origin::Origin, pairs::Order, repo::Repo, report::Report};
 use crate::{
     args,
     exit::{Code, Failure, Outcome},
@@ -88,11 +94,20 @@ fn replay_and_check(origin: &Origin, source: String, dir: &Path) -> Outcome<Repo
         check::counts(&engine, origin, position.totals, progress)
     })?);
     compared.and(std::mem::take(&mut replayed.after_kill));
+    let order = Order::of(origin)?;
+    let (mut past, pairs) = past::look(&engine, origin, &order)?;
+    engine.close()?;
+    past.undo(dir, origin, &order, &pairs)?;
+    compared.and(std::mem::take(&mut past.compared));
+
+    // With the commits that the restores and the fork made.
+    let engine = open::read_only_at(dir)?;
+    let objects = engine.stats().objects;
     let mut progress = Progress::new("chains verified", objects);
     let verified = engine.verify(&mut |checked| progress.at(checked))?;
     progress.end();
     engine.close()?;
-    Ok(Report { source, replayed, compared, verified, disk_bytes, data_bytes })
+    Ok(Report { source, replayed, compared, past, verified, disk_bytes, data_bytes })
 }
 
 /// Where the demo writes.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{
     blobs::{self, Contents},
     change::{Blob, Commit, Entry, File},
-    history::{History, Tree},
+    history::{self, History, Tree},
     repo::{Repo, said},
     sample::{COMMITS, Sample},
 };
@@ -71,10 +71,66 @@ impl Origin {
     pub(super) fn tree(&self, done: &Done) -> Outcome<Feed<Entry>> {
         match (self, done.last()) {
             (_, None) => Ok(Feed::own(Box::new(std::iter::empty()))),
-            (Origin::Sample, _) => Ok(Feed::own(Box::new(Sample::after(done.commits).into_files().map(Ok)))),
+            (Origin::Sample, _) => Ok(Feed::given(Sample::after(done.commits).files().collect())),
             (Origin::Git(repo), Some(last)) => {
                 let mut tree = Tree::of(repo, last)?;
                 Feed::start(repo, move || tree.next(), |entry| vec![&entry.file.blob])
+            }
+        }
+    }
+}
+
+impl Origin {
+    /// The ids of all commits, oldest first.
+    pub(super) fn ids(&self) -> Outcome<Vec<String>> {
+        match self {
+            Origin::Git(repo) => history::ids(repo),
+            Origin::Sample => Ok(Sample::ids()),
+        }
+    }
+
+    /// The ids of the commits that changed the file at `path`, newest first: as `git log -- PATH` has them,
+    /// and from the same walk again for the built-in history.
+    pub(super) fn ids_of(&self, path: &[u8]) -> Outcome<Vec<String>> {
+        match self {
+            Origin::Git(repo) => history::ids_of(repo, path),
+            Origin::Sample => Ok(Sample::ids_of(path)),
+        }
+    }
+
+    /// The trees of commits, one after the other.
+    pub(super) fn trees(&self) -> Trees {
+        match self {
+            Origin::Git(repo) => Trees::Git(repo.clone()),
+            Origin::Sample => Trees::Sample(Sample::new()),
+        }
+    }
+
+    /// These files, and their bytes.
+    pub(super) fn files(&self, files: Vec<Entry>) -> Outcome<Feed<Entry>> {
+        let Origin::Git(repo) = self else { return Ok(Feed::given(files)) };
+        let mut files = files.into_iter();
+        Feed::start(repo, move || Ok(files.next()), |entry| vec![&entry.file.blob])
+    }
+}
+
+/// Trees of commits, to be asked for from old to new.
+pub(super) enum Trees {
+    Git(Repo),
+    Sample(Sample),
+}
+
+impl Trees {
+    /// All files as they are after what is done.
+    pub(super) fn at(&mut self, done: &Done) -> Outcome<Vec<Entry>> {
+        match self {
+            Trees::Git(repo) => {
+                let mut tree = Tree::of(repo, &done.last)?;
+                std::iter::from_fn(|| tree.next().transpose()).collect()
+            }
+            Trees::Sample(sample) => {
+                sample.go_on_to(done.commits);
+                Ok(sample.files().collect())
             }
         }
     }
@@ -115,6 +171,11 @@ enum Items<T> {
 impl<T: Send + 'static> Feed<T> {
     fn own(items: Box<dyn Iterator<Item = Outcome<T>>>) -> Feed<T> {
         Feed { items: Items::Own(items), contents: Contents::none() }
+    }
+
+    /// Things that carry their bytes with them.
+    fn given(items: Vec<T>) -> Feed<T> {
+        Feed::own(Box::new(items.into_iter().map(Ok)))
     }
 
     /// Reads ahead in a thread of its own: that one asks git for blobs while this one takes them, so that neither
@@ -199,6 +260,8 @@ pub(super) const FILES: &str = "files";
 /// Namespace and name of the object that says how far the replay has come.
 pub(super) const DEMO: &str = "demo";
 pub(super) const REPLAY: &str = "replay";
+/// Name of the object there that is forked from a file.
+pub(super) const FORK: &str = "fork";
 
 /// Whether two files are said to be the same.
 pub(super) fn same_mode(file: &File, mode: Option<&[u8]>) -> bool {

@@ -1,6 +1,7 @@
 //! A git repository, read by running `git`.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -58,7 +59,7 @@ impl Repo {
         }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.path).args(args).stdin(Stdio::null());
         command
@@ -76,14 +77,14 @@ impl Repo {
     }
 
     /// Starts git with its output to be read as it comes.
-    pub(super) fn stream(&self, args: &[&str]) -> Outcome<Stream> {
+    pub(super) fn stream(&self, args: &[impl AsRef<OsStr>]) -> Outcome<Stream> {
         let mut command = self.command(args);
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| Failure::io("git cannot be run", &error))?;
         let stdout = child.stdout.take().expect("the child's stdout is a pipe");
-        let what = format!("git {}", args.first().unwrap_or(&""));
+        let what = args.first().map_or_else(String::new, |what| format!("git {}", what.as_ref().display()));
         Ok(Stream { what, child, stdout: BufReader::with_capacity(64 << 10, stdout) })
     }
 

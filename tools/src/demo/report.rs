@@ -4,7 +4,7 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use lineal::VerifyReport;
 
-use super::{check::Compared, marker::Totals, replay::Replayed};
+use super::{change::short, check::Compared, listing::Listing, marker::Totals, past::Past, replay::Replayed};
 use crate::{json::Line, verify};
 
 /// The whole run.
@@ -14,6 +14,7 @@ pub(super) struct Report {
     pub(super) replayed: Replayed,
     /// What was compared at the end, with the mismatches of all comparisons.
     pub(super) compared: Compared,
+    pub(super) past: Past,
     pub(super) verified: VerifyReport,
     pub(super) disk_bytes: u64,
     /// What of this is packs, catalog and log in use. The rest is prepared for later commits, or kept for a full disk.
@@ -47,9 +48,22 @@ impl Report {
         line.number("disk_bytes", self.disk_bytes)
             .number("data_bytes", self.data_bytes)
             .number("compared_bytes", self.compared.bytes);
+        line.json("past", &self.past_json());
         let mut verified = Line::new();
         verify::fields(&self.verified, &mut verified);
         line.json("verified", &verified.end()).number("mismatches", self.compared.mismatches);
+        line.end()
+    }
+
+    fn past_json(&self) -> String {
+        let past = &self.past;
+        let mut line = Line::new();
+        line.number("pairs", past.pairs).number("bytes", past.bytes);
+        line.number("restored", past.restored).number("forked", past.forked);
+        if let Some(listing) = &past.listing {
+            line.bytes("listed", &listing.path).number("commits", listing.ours.len() as u64);
+            line.number("commits_in_git", listing.gits.len() as u64);
+        }
         line.end()
     }
 
@@ -103,6 +117,22 @@ impl Report {
         if totals.submodules > 0 {
             text += &row("submodules", format!("{} changes left out", count(totals.submodules)));
         }
+        let past = &self.past;
+        text += &row(
+            "past",
+            format!("{} random files of random commits compared, {}", count(past.pairs), size(past.bytes)),
+        );
+        text += &row(
+            "restored",
+            format!(
+                "{} objects to an old commit and back; {} forked",
+                count(past.restored),
+                count(past.forked)
+            ),
+        );
+        if let Some(listing) = &past.listing {
+            text += &row("history", listed(listing));
+        }
         text += &row(
             "verified",
             format!("{} chains, {} commits", count(self.verified.objects), count(self.verified.commits)),
@@ -113,6 +143,28 @@ impl Report {
         }
         text
     }
+}
+
+/// Newest commits of the two lists that are printed.
+///
+/// Source: chosen; enough to see what is compared.
+const LISTED_MAX: usize = 3;
+
+/// An object's commits beside git's.
+fn listed(listing: &Listing) -> String {
+    let Listing { path, ours, gits } = listing;
+    let mut text = format!(
+        "{}: {} commits, {} in git",
+        String::from_utf8_lossy(path).escape_debug(),
+        count(ours.len() as u64),
+        count(gits.len() as u64)
+    );
+    for at in 0..ours.len().max(gits.len()).min(LISTED_MAX) {
+        let ours = ours.get(at).map_or_else(String::new, |(seq, id)| format!("{seq:>6}  {}", short(id)));
+        let gits = gits.get(at).map_or("", |id| short(id));
+        text += &format!("\n    {ours:<26} git {gits}");
+    }
+    text
 }
 
 fn millis(duration: Duration) -> f64 {

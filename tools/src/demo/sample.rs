@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::change::{Blob, Change, Commit, Entry, File};
+use super::{
+    change::{Blob, Change, Commit, Entry, File},
+    random::Random,
+};
 
 /// Commits in the built-in history.
 ///
@@ -29,28 +32,53 @@ const WORDS: [&str; 12] = [
     "\u{1f4e6}",
 ];
 
+fn id(number: u64) -> String {
+    format!("{number:016x}")
+}
+
 /// Makes the commits one after the other, and knows the files as they are.
 pub(super) struct Sample {
     made: u64,
-    random: u64,
+    random: Random,
     files: BTreeMap<Vec<u8>, File>,
 }
 
 impl Sample {
     pub(super) fn new() -> Sample {
-        Sample { made: 0, random: 0x11EA1, files: BTreeMap::new() }
+        Sample { made: 0, random: Random::seeded(0x11EA1), files: BTreeMap::new() }
     }
 
     /// The history after its first `count` commits.
     pub(super) fn after(count: u64) -> Sample {
         let mut sample = Sample::new();
-        while sample.made < count && sample.next().is_some() {}
+        sample.go_on_to(count);
         sample
     }
 
+    /// Makes commits until there are `count` of them; goes not back.
+    pub(super) fn go_on_to(&mut self, count: u64) {
+        while self.made < count && self.next().is_some() {}
+    }
+
     /// The files as they are after the commits made so far.
-    pub(super) fn into_files(self) -> impl Iterator<Item = Entry> {
-        self.files.into_iter().map(|(path, file)| Entry { path, file })
+    pub(super) fn files(&self) -> impl Iterator<Item = Entry> {
+        self.files.iter().map(|(path, file)| Entry { path: path.clone(), file: file.clone() })
+    }
+
+    /// The ids of all commits, oldest first.
+    pub(super) fn ids() -> Vec<String> {
+        (1..=COMMITS).map(id).collect()
+    }
+
+    /// The ids of the commits that change the file at `path`, newest first.
+    pub(super) fn ids_of(path: &[u8]) -> Vec<String> {
+        let mut sample = Sample::new();
+        let mut ids: Vec<String> = std::iter::from_fn(|| sample.next())
+            .filter(|commit| commit.changes.iter().any(|change| change.path == path))
+            .map(|commit| commit.id)
+            .collect();
+        ids.reverse();
+        ids
     }
 
     pub(super) fn next(&mut self) -> Option<Commit> {
@@ -70,7 +98,7 @@ impl Sample {
         }
         let changes = changes.into_iter().map(|(path, file)| Change { path, file }).collect();
         let author = AUTHORS[usize::try_from(self.below(4)).unwrap_or(0)].to_owned();
-        Some(Commit { id: format!("{:016x}", self.made), author, changes, submodules: 0 })
+        Some(Commit { id: id(self.made), author, changes, submodules: 0 })
     }
 
     /// Adds one change, to a path that this commit does not touch yet.
@@ -140,13 +168,8 @@ impl Sample {
         text
     }
 
-    /// A number below `limit`: splitmix64, so that every run is the same.
     fn below(&mut self, limit: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % limit
+        self.random.below(limit)
     }
 }
 
