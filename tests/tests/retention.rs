@@ -267,3 +267,56 @@ fn the_background_gives_up_what_is_far_beyond_by_itself() {
     engine.close().unwrap();
     first_kept(&self::lobby(&open().open("simulated").unwrap()), seq);
 }
+
+#[test]
+fn an_object_in_memory_reads_on_while_what_it_was_woken_with_is_given_up() {
+    let world = World::new();
+    let engine = world.open();
+    let rooms = engine.namespace("rooms").unwrap();
+    rooms.set_retention(hours(10)).unwrap();
+    let (lobby, copy) = (lobby(&engine), rooms.object("copy").unwrap());
+    let large = |seed: u64| -> Vec<u8> {
+        let mut numbers = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        (0..3_000)
+            .map(|_| {
+                numbers ^= numbers << 13;
+                numbers ^= numbers >> 7;
+                numbers ^= numbers << 17;
+                numbers.to_le_bytes()[0]
+            })
+            .collect()
+    };
+    let fill = |object: &Object, keys: std::ops::Range<u64>, seed: u64| {
+        for key in keys {
+            world.pass(1);
+            object.transact(|tx| tx.put(key.to_be_bytes(), large(seed + key))).wait().unwrap();
+        }
+        engine.checkpoint().unwrap();
+    };
+    let check = |object: &Object, key: u64, seed: u64| {
+        let found = object.read(|view| view.get(key.to_be_bytes())).wait().unwrap();
+        assert!(found.as_deref() == Some(&large(seed + key)[..]), "key {key}");
+    };
+    fill(&lobby, 0..120, 0);
+    lobby.fork(&lobby.bookmark().wait().unwrap(), &copy).wait().unwrap();
+    fill(&copy, 0..30, 1_000);
+    for object in [&lobby, &copy] {
+        object.hibernate().unwrap();
+        check(object, 60, 0);
+    }
+    // From here on both read leaves as of now, and write so much that leaves are written anew.
+    for round in 2..6 {
+        fill(&lobby, 0..50, round * 1_000);
+        fill(&copy, 0..50, round * 1_000);
+    }
+    engine.compact().unwrap();
+    world.pass(20);
+    engine.compact().unwrap();
+    for object in [&lobby, &copy] {
+        for key in 0..120 {
+            check(object, key, if key < 50 { 5_000 } else { 0 });
+        }
+    }
+    assert!(lobby.at_seq(100).is_err(), "something was given up");
+    engine.verify(&mut |_| ()).unwrap();
+}

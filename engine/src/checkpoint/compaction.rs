@@ -8,6 +8,7 @@ use std::{
     cell::{Ref, RefCell},
     collections::{BTreeMap, HashMap, HashSet},
     iter::Peekable,
+    time::Instant,
 };
 
 use lineal_snapshot::{
@@ -26,6 +27,8 @@ use crate::{
     history::retention::Retention,
     object::{
         head::Head,
+        resident::Resident,
+        turns::turn_error,
         wake::{bad_body, newest_head},
     },
     sync::{Arc, atomic::Ordering},
@@ -73,7 +76,7 @@ pub(crate) fn compact(
         return Err(error);
     }
     // From here to the new list nothing can begin to need what was left out.
-    let _shut = engine.retiring.shut();
+    let _shut = retire.as_ref().map(|_| engine.retiring.shut());
     if retire.as_ref().is_some_and(|retire| engine.retiring.needs(&retire.retired())) {
         tracing::info!("what was about to go is needed again, so it stays until the next time");
         pack.abandon();
@@ -271,6 +274,9 @@ pub(super) struct Retire {
     running: Micros,
     retentions: HashMap<NamespaceId, Retention>,
     held: HashMap<ObjectKey, Vec<Seq>>,
+    /// Objects whose leaves somebody in memory reads as they were before the last checkpoint: they wait for the next
+    /// time.
+    in_use: HashSet<ObjectKey>,
     /// The objects whose history was cut, and the version it begins with now.
     retired: RefCell<HashMap<ObjectKey, Seq>>,
 }
@@ -281,6 +287,7 @@ impl Retire {
             running,
             retentions: system::retentions(engine)?,
             held: holds::all(engine)?,
+            in_use: in_use(engine)?,
             retired: RefCell::default(),
         })
     }
@@ -297,8 +304,11 @@ impl Retire {
         newest: &Head,
         runs: &[Copy],
     ) -> Result<Option<Head>> {
+        if self.in_use.contains(&object) {
+            return Ok(None);
+        }
         let retention = self.retentions.get(&object.namespace).copied().unwrap_or_default();
-        if is_version(newest) {
+        if is_version(newest) && newest.seq > newest.floor {
             heads.insert(newest.seq, newest.clone());
         }
         let versions: Vec<Head> = heads.into_values().collect();
@@ -322,6 +332,44 @@ impl Retire {
             held.extend(bases);
         }
     }
+}
+
+/// The objects whose older leaves are read from memory. Objects that read leaves lose their memory here where a pack
+/// covers it, and are read again from the newest heads; a resident object reads leaves as of when it was woken.
+///
+/// # Errors
+/// [`Error::Busy`] if somebody keeps an object's turn for long.
+fn in_use(engine: &EngineInner) -> Result<HashSet<ObjectKey>> {
+    let line = engine.line();
+    let mut in_use = HashSet::new();
+    let mut look = |resident: &mut Option<Box<Resident>>| {
+        let reads_leaves = resident.as_ref().is_some_and(|resident| resident.below.is_some());
+        let covered = resident.as_ref().is_some_and(|resident| resident.last_lsn <= line);
+        if reads_leaves && covered {
+            engine.pressure.charged(resident.take().map_or(0, |resident| resident.charged), 0);
+        }
+        let mut below = resident.as_ref().and_then(|resident| resident.below.as_deref());
+        while let Some(read) = below {
+            in_use.insert(read.key);
+            below = read.under.as_ref().and_then(|under| {
+                in_use.insert(under.version.key);
+                under.version.state.below.as_deref()
+            });
+        }
+    };
+    for shard in 0..engine.table().shard_count() {
+        for cell in engine.table().shard_cells(shard) {
+            if cell.turns.with_idle(&mut look).is_some() {
+                continue;
+            }
+            let deadline = Instant::now() + engine.options.wait_max;
+            let turn = cell.turns.acquire(Some(deadline));
+            let mut resident = turn.map_err(|error| turn_error(error, engine))?;
+            look(&mut resident);
+            cell.turns.release(resident);
+        }
+    }
+    Ok(in_use)
 }
 
 /// The smallest object that any input stands at.

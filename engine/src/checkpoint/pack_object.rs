@@ -95,6 +95,8 @@ impl ObjectPacker {
             match packer.fold(&mut head, &made)? {
                 Some(folded) => {
                     made.add(key, head.seq, &folded)?;
+                    // Over a base a second fold would not see what this one wrote.
+                    stuck = !folded.flat;
                     versions.push(Version { head: head.clone(), folded });
                 }
                 None => stuck = true,

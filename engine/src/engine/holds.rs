@@ -31,15 +31,20 @@ const PIN: &[u8] = b"pin/";
 /// Source: chosen; what fits a screen.
 const NAMED_MAX: usize = 16;
 
-/// Runs `f` in the turns of the system object and of `objects`, which it gets in the order they are named in.
+/// Lets a caller in that will take the system object's turn and others.
+pub(crate) fn admit(engine: &Arc<EngineInner>) -> Result<()> {
+    Inside::refuse(engine.output.tag)?;
+    engine.admit()
+}
+
+/// Runs `f` in the turns of the system object and of `objects`, which it gets in the order they are named in. The caller
+/// was [admitted](admit).
 pub(crate) fn in_turns<T, const N: usize>(
     engine: &Arc<EngineInner>,
     objects: &[&Object; N],
     f: impl FnOnce(Held<'_>, [Held<'_>; N]) -> Gated<T>,
 ) -> Gated<T> {
     let take = || -> Result<Gated<T>> {
-        Inside::refuse(engine.output.tag)?;
-        engine.admit()?;
         // In the order of their keys, as everybody does; the system object's is the lowest.
         let cell = engine.cell(system::KEY);
         let mut system = Turn::take_within(engine, &engine.system, &cell)?;
@@ -76,6 +81,13 @@ fn fork_row(source: ObjectKey, seq: Seq, target: ObjectKey) -> Vec<u8> {
 
 /// The rows of a new fork.
 pub(crate) fn hold_fork(system: &Held<'_>, source: ObjectKey, seq: Seq, target: ObjectKey) -> Result<Draft> {
+    let view = View::new(system.engine, system.resident).system();
+    for namespace in [source.namespace, target.namespace] {
+        // Its handles may not have heard of it yet.
+        if system::is_dropped(&view, namespace)? {
+            return Err(Error::Dropped { namespace: format!("number {namespace}") });
+        }
+    }
     change(system, |tx| {
         tx.put(fork_row(source, seq, target), [])?;
         tx.put(row(OF, target, &[]), [&source.to_bytes()[..], &seq.0.to_be_bytes()].concat())
@@ -103,8 +115,12 @@ pub(crate) fn release_fork(system: &Held<'_>, target: ObjectKey) -> Result<Optio
 pub(crate) fn refuse_if_held(system: &Held<'_>, object: ObjectKey) -> Result<()> {
     let view = View::new(system.engine, system.resident).system();
     let mut by = Vec::new();
-    for entry in view.prefix(row(FORK, object, &[])).limit(NAMED_MAX as u64) {
-        by.push(format!("fork {}", target_of(&entry?.0)?.id));
+    for entry in view.prefix(row(FORK, object, &[])) {
+        let target = target_of(&entry?.0)?;
+        // A fork that went with its namespace needs nothing any more.
+        if by.len() < NAMED_MAX && !system::is_dropped(&view, target.namespace)? {
+            by.push(format!("fork {}", target.id));
+        }
     }
     for entry in view.prefix(row(PIN, object, &[])).limit(NAMED_MAX as u64) {
         by.push(format!("pin {:?}", pin_name(&entry?.0)?));
@@ -124,7 +140,7 @@ pub(crate) fn refuse_if_namespace_held(
     let mut by = Vec::new();
     for entry in tx.prefix([FORK, &namespace.0.to_be_bytes()].concat()) {
         let target = target_of(&entry?.0)?;
-        if target.namespace != namespace {
+        if target.namespace != namespace && !tx.contains(system::gone(target.namespace))? {
             by.push(format!("fork {} in namespace number {}", target.id, target.namespace));
         }
         if by.len() == NAMED_MAX {
@@ -184,6 +200,9 @@ pub(crate) fn all(engine: &Arc<EngineInner>) -> Result<HashMap<ObjectKey, Vec<Se
             let source = row.get(FORK.len()..).and_then(|rest| rest.split_first_chunk::<OBJECT_KEY_BYTES>());
             let (source, rest) = source.ok_or_else(bad_row)?;
             let (seq, _) = rest.split_first_chunk::<8>().ok_or_else(bad_row)?;
+            if system::is_dropped(view, target_of(&row)?.namespace)? {
+                continue;
+            }
             held.entry(ObjectKey::from_bytes(source)).or_default().push(Seq(u64::from_be_bytes(*seq)));
         }
         for entry in view.prefix(PIN) {

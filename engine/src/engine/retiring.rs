@@ -12,7 +12,7 @@ use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) struct Retiring {
     gate: RwLock<()>,
     /// Since the last [`begin`](Retiring::begin).
-    needed: Mutex<Vec<(ObjectKey, Seq)>>,
+    needed: Mutex<Vec<ObjectKey>>,
 }
 
 /// Most that is remembered between two compactions by force: beyond, the next one leaves nothing out.
@@ -26,11 +26,11 @@ impl Retiring {
         self.gate.read()
     }
 
-    /// Says, while held, that a version is needed.
-    pub(crate) fn need(&self, object: ObjectKey, seq: Seq) {
+    /// Says, while held, that a version of an object is needed.
+    pub(crate) fn need(&self, object: ObjectKey) {
         let mut needed = self.needed.lock();
         if needed.len() <= NEEDED_MAX {
-            needed.push((object, seq));
+            needed.push(object);
         }
     }
 
@@ -45,11 +45,12 @@ impl Retiring {
         self.gate.write()
     }
 
-    /// Whether anything of what is left out, by object the versions before the given one, is needed.
+    /// Whether a version of any object is needed that something was left out of. Which one does not matter: what needs
+    /// it may read leaves that are older than it.
     pub(crate) fn needs(&self, left_out: &HashMap<ObjectKey, Seq>) -> bool {
         let needed = self.needed.lock();
         let beyond = needed.len() > NEEDED_MAX && !left_out.is_empty();
-        beyond || needed.iter().any(|(object, seq)| left_out.get(object).is_some_and(|from| seq < from))
+        beyond || needed.iter().any(|object| left_out.contains_key(object))
     }
 }
 
@@ -62,13 +63,13 @@ mod tests {
     fn what_is_needed_since_the_beginning_is_known() {
         let key = |byte| ObjectKey { namespace: NamespaceId(1), id: ObjectId([byte; 16]) };
         let retiring = Retiring::default();
-        retiring.need(key(1), Seq(5));
+        retiring.need(key(1));
         let from = HashMap::from([(key(1), Seq(6))]);
         assert!(retiring.needs(&from));
-        assert!(!retiring.needs(&HashMap::from([(key(1), Seq(5)), (key(2), Seq(9))])));
+        assert!(!retiring.needs(&HashMap::from([(key(2), Seq(9))])));
         retiring.begin();
         assert!(!retiring.needs(&from));
-        (0..=NEEDED_MAX).for_each(|_| retiring.need(key(3), Seq(1)));
+        (0..=NEEDED_MAX).for_each(|_| retiring.need(key(3)));
         assert!(retiring.needs(&from), "too much to remember");
         assert!(!retiring.needs(&HashMap::new()));
     }

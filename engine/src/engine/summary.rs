@@ -44,11 +44,9 @@ impl Summary {
         let (size, rest) = rest.split_first_chunk::<8>()?;
         let (peaks, after) = rest.as_chunks::<32>();
         let tree = Edge::new(u64::from_le_bytes(*size), peaks.to_vec())?;
-        (layout == LAYOUT && after.is_empty()).then_some(Summary {
-            totals,
-            tree,
-            published: u64::from_le_bytes(*published),
-        })
+        let published = u64::from_le_bytes(*published);
+        let is_possible = layout == LAYOUT && after.is_empty() && published <= u64::from(u32::MAX);
+        is_possible.then_some(Summary { totals, tree, published })
     }
 }
 

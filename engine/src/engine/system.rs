@@ -98,13 +98,23 @@ pub(crate) fn write_namespace(
     })
 }
 
+/// The row of a dropped namespace.
+pub(crate) fn gone(namespace: NamespaceId) -> Vec<u8> {
+    [GONE, &namespace.0.to_be_bytes()].concat()
+}
+
+/// Whether a namespace was dropped.
+pub(crate) fn is_dropped(view: &View<'_>, namespace: NamespaceId) -> Result<bool> {
+    view.contains(gone(namespace))
+}
+
 /// Drops the namespace. Durable when it returns.
 pub(crate) fn drop_namespace(engine: &Arc<EngineInner>, namespace: &NamespaceInner) -> Result<()> {
     let dropped = write(engine, |tx| {
         check_row(tx, &namespace.name, namespace.id)?;
         holds::refuse_if_namespace_held(tx, &namespace.name, namespace.id)?;
         tx.delete(named(&namespace.name))?;
-        tx.put([GONE, &namespace.id.0.to_be_bytes()[..]].concat(), [])?;
+        tx.put(gone(namespace.id), [])?;
         tx.cause(format!("namespace {:?} dropped", namespace.name))
     });
     if !dropped.is_err() {

@@ -101,7 +101,7 @@ impl Blame {
     }
 
     fn value_at(&self, seq: Seq) -> Result<Option<crate::Value>> {
-        if seq < self.trail.first() {
+        if seq < self.trail.first_readable() {
             return Ok(None);
         }
         self.object.at_seq(seq.0)?.get(&self.key[1..])

@@ -5,7 +5,7 @@ use lineal_wal::ObjectKey;
 
 use super::{
     bookmark::{Bookmark, BookmarkError},
-    past::{newest_bookmark, resolve},
+    past::{newest_bookmark, purged_through, resolve},
     restore::{landing, probe},
     version::Kept,
 };
@@ -62,6 +62,9 @@ impl Object {
         if self.key() == target.key() {
             return Gated::open(Err(Error::NotEmpty { object: target.id().to_string() }));
         }
+        if let Err(error) = holds::admit(&self.engine) {
+            return Gated::open(Err(error));
+        }
         let _held = self.engine.retiring.hold();
         let kept = match resolve(self, mark).and_then(|kept| probe(&kept).map(|()| kept)) {
             Ok(kept) => kept,
@@ -93,6 +96,9 @@ impl Object {
     /// # Errors
     /// As [`purge`](Object::purge); [`Error::TooLarge`] for a cause over 4 KiB.
     pub fn purge_because(&self, cause: &str) -> Gated<()> {
+        if let Err(error) = holds::admit(&self.engine) {
+            return Gated::open(Err(error));
+        }
         holds::in_turns(&self.engine, &[self], |system, [held]| purge_held(system, held, cause))
     }
 }
@@ -106,7 +112,7 @@ fn fork_held(
     cause: &str,
 ) -> Result<(Bookmark, lineal_wal::Lsn)> {
     let version = &kept.version;
-    if source.resident.salt.is_none() || version.state.seq <= engine.purged(version.key) {
+    if source.resident.salt.is_none() || version.state.seq <= purged_through(engine, version.key)? {
         return Err(BookmarkError::TooOld { seq: version.state.seq.0, first: None, last: None }.into());
     }
     if target.resident.salt.is_some() {
@@ -120,7 +126,7 @@ fn fork_held(
     };
     let draft = landing(engine, &target, kept, base, Arc::clone(version), Kind::Fork, cause)?;
     let hold = holds::hold_fork(&system, version.key, version.state.seq, key)?;
-    engine.retiring.need(version.key, version.state.seq);
+    engine.retiring.need(version.key);
     let mut writes = [Write::new(system, hold), Write::new(target, draft)];
     let lsn = commit::commit_drafts(engine, &mut writes)?;
     let [_, target] = writes;

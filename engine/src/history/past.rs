@@ -18,7 +18,7 @@ use crate::{
     object::{
         resident::Resident,
         turns::{Held, Turn},
-        wake::logged_after,
+        wake::{logged_after, newest_head},
     },
     sync::Arc,
     transaction::commit,
@@ -218,6 +218,14 @@ fn find(object: &Object, seq: Seq) -> Result<Kept> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The object's newest purge, whether a pack knows of it or not.
+pub(crate) fn purged_through(engine: &EngineInner, key: ObjectKey) -> Result<Seq> {
+    // What is in memory before the packs: a checkpoint forgets a purge once its pack stands.
+    let purged = engine.purged(key);
+    let packed = newest_head(&engine.catalog.snapshot(), &key)?.map_or(Seq(0), |found| found.head.floor);
+    Ok(purged.max(packed))
 }
 
 /// Waits until the log is durable up to `lsn`: what is shown of the past is never taken back.

@@ -2,7 +2,7 @@
 
 use super::{
     bookmark::{Bookmark, BookmarkError},
-    past::resolve,
+    past::{purged_through, resolve},
 };
 use crate::{
     Error, Gated, Object, Result,
@@ -32,6 +32,9 @@ impl Object {
     /// # }
     /// ```
     pub fn pin(&self, mark: &Bookmark, name: &str) -> Gated<()> {
+        if let Err(error) = holds::admit(&self.engine) {
+            return Gated::open(Err(error));
+        }
         let _held = self.engine.retiring.hold();
         let kept = match crate::object::id::check_name(name).and_then(|()| resolve(self, mark)) {
             Ok(kept) => kept,
@@ -40,11 +43,15 @@ impl Object {
         holds::in_turns(&self.engine, &[self], |system, [held]| {
             let seq = kept.version.state.seq;
             let engine = Arc::clone(system.engine);
-            if held.resident.salt.is_none() || seq <= engine.purged(held.cell.key) {
+            let purged = match purged_through(&engine, held.cell.key) {
+                Ok(purged) => purged,
+                Err(error) => return commit::hold(&engine, held.resident.last_lsn, Err(error)),
+            };
+            if held.resident.salt.is_none() || seq <= purged {
                 let error = BookmarkError::TooOld { seq: seq.0, first: None, last: None };
                 return commit::hold(&engine, held.resident.last_lsn, Err(error.into()));
             }
-            engine.retiring.need(held.cell.key, seq);
+            engine.retiring.need(held.cell.key);
             let pinned = holds::pin(&system, mark, name)
                 .and_then(|draft| commit::commit_drafts(&engine, &mut [Write::new(system, draft)]));
             match pinned {

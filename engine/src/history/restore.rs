@@ -4,13 +4,13 @@ use lineal_wal::Seq;
 
 use super::{
     bookmark::{Bookmark, BookmarkError},
-    past::{bookmark_of, kept, newest_bookmark, resolve},
+    past::{bookmark_of, kept, newest_bookmark, purged_through, resolve},
     sound,
     version::{self, DEPTH_MAX, Kept, Version},
 };
 use crate::{
     Error, Gated, Kind, Object, Result, View,
-    engine::EngineInner,
+    engine::{EngineInner, holds},
     object::turns::{Held, Turn},
     sync::Arc,
     transaction::{
@@ -76,6 +76,10 @@ impl Object {
     /// # Errors
     /// As [`restore`](Object::restore); [`Error::TooLarge`] for a cause over 4 KiB.
     pub fn restore_because(&self, mark: &Bookmark, cause: &str) -> Gated<Bookmark> {
+        // Before it is held: making room may itself wait for those who hold it.
+        if let Err(error) = holds::admit(&self.engine) {
+            return Gated::open(Err(error));
+        }
         let _held = self.engine.retiring.hold();
         let sound = resolve(self, mark).and_then(|kept| probe(&kept).map(|()| kept));
         let kept = match sound {
@@ -86,7 +90,7 @@ impl Object {
             }
             Err(error) => return Gated::open(Err(error)),
         };
-        match Turn::take(&self.engine, &self.namespace, &self.cell) {
+        match Turn::take_within(&self.engine, &self.namespace, &self.cell) {
             Ok(mut turn) => turn.run(|held| restore_held(self, held, &kept, cause)),
             Err(error) => Gated::open(Err(error)),
         }
@@ -99,17 +103,14 @@ fn restore_held(object: &Object, held: Held<'_>, kept: &Kept, cause: &str) -> Ga
     let key = held.cell.key;
     let restore = || -> Result<(Bookmark, lineal_wal::Lsn)> {
         // It may have been purged since the bookmark was looked up.
-        if held.resident.salt.is_none() || kept.version.state.seq <= engine.purged(key) {
+        if held.resident.salt.is_none() || kept.version.state.seq <= purged_through(&engine, key)? {
             let (first, last) = super::past::kept(object);
             return Err(BookmarkError::TooOld { seq: kept.version.state.seq.0, first, last }.into());
         }
         let undo = newest_bookmark(&engine, key, held.resident)?;
         let (base, version) = base_of(&kept.version);
         let draft = landing(&engine, &held, kept, base, version, Kind::Restore, cause)?;
-        engine.retiring.need(key, kept.version.state.seq);
-        if let CutBase::Own { seq } = base {
-            engine.retiring.need(key, Seq(seq));
-        }
+        engine.retiring.need(key);
         let lsn = commit::commit_drafts(&engine, &mut [Write::new(held, draft)])?;
         Ok((undo, lsn))
     };

@@ -145,7 +145,7 @@ impl Read {
         let mut start =
             if purged > head.floor { Chain::at_genesis(key, purged) } else { Chain::at_start(key, &head) };
         let mut anchor = head.anchor.as_ref().map(|anchor| (anchor.seq, anchor.time));
-        anchor.take_if(|(seq, _)| *seq != start.seq);
+        anchor.take_if(|(seq, _)| *seq != start.seq || *seq <= head.floor);
         let mut packed = start.clone();
         if head.seq > start.seq {
             start.salt = head.salt;

@@ -97,6 +97,9 @@ impl Proof {
     pub fn check(&self) -> Result<(), ProofError> {
         let first = self.commits.first().ok_or(ProofError::Commits)?.seq;
         let mut hash = self.before;
+        if first.checked_add(self.commits.len() as u64).is_none() {
+            return Err(ProofError::Commits);
+        }
         for (header, seq) in self.commits.iter().zip(first..) {
             if header.seq != seq || u32::try_from(header.cause.len()).is_err() {
                 return Err(ProofError::Commits);
@@ -203,7 +206,9 @@ fn prove(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Proof> {
         None => 0,
     };
     let end = stored.published(root)?.size;
-    let index = stored.find(&leaf(&key, last, &hash), start, end)?.ok_or_else(wrong_hashes)?;
+    // What was packed before the first root of this directory is under none.
+    let missing = || if root == 0 { not_covered() } else { wrong_hashes() };
+    let index = stored.find(&leaf(&key, last, &hash), start, end)?.ok_or_else(missing)?;
     let root = stored.published(stored.count() - 1)?;
     let path = inclusion_path(&stored, index, edge.size())?;
     let proof = Proof { engine: engine.identity, object: key, before, commits, index, path, root };

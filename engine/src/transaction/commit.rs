@@ -244,7 +244,9 @@ fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<
 
 /// What frees space may use the log's reserve.
 fn class_of(writes: &[Write<'_>]) -> Class {
-    let frees = |write: &Write<'_>| write.draft.only_deletes || write.draft.kind != Kind::User;
+    let frees = |write: &Write<'_>| {
+        write.draft.only_deletes || matches!(write.draft.kind, Kind::Delete | Kind::Purge | Kind::System)
+    };
     if writes.iter().all(frees) { Class::System } else { Class::User }
 }
 
