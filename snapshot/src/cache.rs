@@ -1,9 +1,10 @@
 //! The block cache: what was read from packs and is likely to be read again, bounded by bytes.
 //!
-//! It keeps pages of indexes and filters, and decoded leaves. Eviction is by clock: what was asked for since the hand
+//! It keeps pages of indexes and filters, decoded leaves, and decoded heads and runs of the past. Eviction is by clock: what was asked for since the hand
 //! came by stays for another round. It is split into shards, each behind its own lock, so that readers of different
 //! blocks rarely meet.
 
+use crate::group::Group;
 use crate::leaf::Leaf;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use std::collections::HashMap;
@@ -82,10 +83,12 @@ impl Hasher for MixedHasher {
 /// What the cache holds at one offset of a pack.
 #[derive(Debug, Clone)]
 pub(crate) enum Cached {
-    /// A page of the index or the filter, verified.
+    /// A page of the index or the filter, or the content of a head without what is behind it; verified.
     Page(Arc<[u8]>),
     /// A leaf, verified and decoded.
     Leaf(Arc<Leaf>),
+    /// A head or a run with the runs behind it, verified and decoded.
+    Group(Arc<Group>),
 }
 
 impl Cached {
@@ -94,6 +97,7 @@ impl Cached {
             + match self {
                 Self::Page(page) => page.len(),
                 Self::Leaf(leaf) => leaf.memory_bytes(),
+                Self::Group(group) => group.memory_bytes(),
             }
     }
 }

@@ -23,6 +23,7 @@ mod entry;
 mod error;
 mod filter;
 pub mod format;
+mod group;
 mod index;
 mod iter;
 mod leaf;
@@ -44,6 +45,7 @@ pub use entry::{
 pub use error::{DecodeError, ErrorKind, PackError};
 pub use filter::FILTER_BITS_PER_OBJECT;
 pub use format::{Footer, LivePack, PACK_VERSION, PackHeader, PackKind};
+pub use group::Group;
 pub use iter::{PackIter, PackIterBack};
 pub use leaf::{LEAF_KEY_BYTES_MAX, LEAF_KEYS_BYTES_MAX, Leaf, LeafBuilder, LeafKind, LeafValue};
 pub use reader::{Pack, Part, StoredPart, read_pack_header};

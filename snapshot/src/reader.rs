@@ -1,8 +1,9 @@
 //! Reads a pack.
 //!
 //! Opening reads the footer and nothing else. The top of the index comes into memory when it is first used; pages of
-//! index and filter go through the block cache; a part is read by one `pread` of exactly its bytes, since the page
-//! cache below does for blocks what a second cache here would do again. Nothing is believed before its checksum was
+//! index and filter go through the block cache; a part is read by one `pread` of exactly its bytes. The page cache below
+//! keeps blocks, so the block cache keeps of parts only what is dear to decode and asked for again: leaves, and where the
+//! reader says so heads and runs. Nothing is believed before its checksum was
 //! verified: a damaged filter or index page is an error, never a "no".
 
 use crate::cache::{BlockCache, CacheOwner, Cached};
@@ -17,9 +18,11 @@ use crate::format::{
     PackHeader, PartForm, PartFound, PartName, decode_frame, decode_header, encode_frame,
     frame_bytes_from_head, frame_bytes_from_tail, page_crc, take_part,
 };
+use crate::group::Group;
 use crate::index::{PageCursor, Top};
 use crate::iter::{PackIter, PackIterBack};
 use crate::leaf::Leaf;
+use crate::run::Run;
 use crate::sync::{Arc, OnceLock};
 use crate::wire::Wire;
 use lineal_wal::{Disk, DiskFile, ObjectKey, OpenMode, Seq};
@@ -306,6 +309,58 @@ impl Pack {
         let leaf = Arc::new(leaf);
         self.cache.insert(self.owner, offset, Cached::Leaf(leaf.clone()));
         Ok(leaf)
+    }
+
+    /// The content of a head without the runs behind it, which may be damaged; kept in the cache.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn head(&self, key: &EntryKey, place: &Place) -> Result<Arc<[u8]>, PackError> {
+        let offset = place.file_offset();
+        if place.pack == self.number() {
+            match self.cache.get(self.owner, offset) {
+                Some(Cached::Page(head)) => return Ok(head),
+                Some(Cached::Group(group)) => return Ok(Arc::clone(group.head())),
+                Some(Cached::Leaf(_)) | None => {}
+            }
+        }
+        let head = self.read(key, place)?;
+        self.cache.insert(self.owner, offset, Cached::Page(Arc::clone(&head)));
+        Ok(head)
+    }
+
+    /// A head or a run, and the runs that follow it, decoded. It may come from the cache; `keep` puts it there: for one
+    /// that is likely to be asked for again.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`PackError::Undecodable`] if a run is none.
+    pub fn group(&self, key: &EntryKey, place: &Place, keep: bool) -> Result<Arc<Group>, PackError> {
+        let offset = place.file_offset();
+        if place.pack == self.number()
+            && let Some(Cached::Group(group)) = self.cache.get(self.owner, offset)
+        {
+            return Ok(group);
+        }
+        let (own, followers) = self.read_with_followers(key, place)?;
+        let decode = |part: &Part| match Run::decode(Arc::clone(&part.payload)) {
+            Ok(run) => Ok(Arc::new(run)),
+            Err(source) => Err(self.undecodable(offset, &key.object, source)),
+        };
+        let mut runs = Vec::with_capacity(1 + followers.len());
+        let mut head: Arc<[u8]> = Arc::from([]);
+        if own.kind == Kind::Run {
+            runs.push(decode(&own)?);
+        } else {
+            head = own.payload;
+        }
+        for part in &followers {
+            runs.push(decode(part)?);
+        }
+        let group = Arc::new(Group::new(head, runs));
+        if keep {
+            self.cache.insert(self.owner, offset, Cached::Group(Arc::clone(&group)));
+        }
+        Ok(group)
     }
 
     pub(crate) fn top(&self) -> Result<&Top, PackError> {

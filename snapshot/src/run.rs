@@ -283,6 +283,27 @@ impl Run {
         (0..self.len()).map(|index| self.commit_at(index))
     }
 
+    /// The commits from `first` to `last`, both included, as far as they are in this run.
+    pub fn between(&self, first: Seq, last: Seq) -> impl Iterator<Item = (Seq, Commit<'_>)> {
+        self.indexes(first, last).map(|index| self.commit_at(index))
+    }
+
+    /// Bytes that the commits from `first` to `last` take in this run, without the first one's header.
+    pub fn bytes_between(&self, first: Seq, last: Seq) -> usize {
+        match self.entries.get(self.indexes(first, last)) {
+            Some([first, .., last]) => (last.body_start + last.body_bytes - first.body_start) as usize,
+            Some([one]) => one.body_bytes as usize,
+            Some([]) | None => 0,
+        }
+    }
+
+    fn indexes(&self, first: Seq, last: Seq) -> Range<usize> {
+        let from = first.0.saturating_sub(self.first_seq.0).min(self.entries.len() as u64);
+        let to = last.0.saturating_add(1).saturating_sub(self.first_seq.0).min(self.entries.len() as u64);
+        // Both are at most the length of a list in memory.
+        from as usize..to as usize
+    }
+
     /// The bytes that bodies point into; shared, so that a value can outlive a look-up without a copy.
     pub fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes

@@ -73,7 +73,7 @@ pub(crate) fn small_model() -> Model {
     model
 }
 
-fn run(first: u64, last: u64) -> Vec<u8> {
+pub(crate) fn run(first: u64, last: u64) -> Vec<u8> {
     let mut builder = RunBuilder::new(Seq(first), Seq(1));
     for seq in first..=last {
         let commit = Commit {

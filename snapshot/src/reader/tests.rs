@@ -99,6 +99,7 @@ fn ask_a_liar(pack: &Arc<Pack>) {
         let Ok((key, EntryValue::Place(place))) = found else { continue };
         let Ok(key) = EntryKey::decode(&key) else { continue };
         let _ = (pack.read_with_followers(&key, &place), pack.stored(&key, &place), pack.leaf(&key, &place));
+        let _ = (pack.head(&key, &place), pack.group(&key, &place, true), pack.group(&key, &place, false));
     }
 }
 
@@ -323,6 +324,56 @@ fn a_leaf_is_decoded_once() {
     assert!(matches!(pack.leaf(&head, &place), Err(PackError::Undecodable { .. })));
     drop(pack);
     assert_eq!(cache.stats().items, 0, "a closed pack leaves nothing in the cache");
+}
+
+/// A head with runs behind it, and what is written of it.
+fn model_of_a_group() -> (EntryKey, Model) {
+    let key = EntryKey::head(object(1), Seq(40));
+    let followers = vec![(1, 15, run(1, 15)), (16, 40, run(16, 40))];
+    let head = Content::Part { payload: b"head of an object".to_vec(), end_fence: None, followers };
+    (key.clone(), Model::from([(key, head)]))
+}
+
+#[test]
+fn a_group_is_decoded_once_where_it_is_kept() {
+    let disk = SimDisk::new();
+    let (key, model) = model_of_a_group();
+    write_model(&disk, 5, small_options(), &model).unwrap();
+    let cache = BlockCache::new(1 << 20);
+    let dyn_disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let pack = Pack::open(&dyn_disk, &cache, PackNumber(5)).unwrap();
+    let place = pack.seek(&key.encode()).unwrap().unwrap().1.place().unwrap().clone();
+    let items = cache.stats().items;
+    let passing = pack.group(&key, &place, false).unwrap();
+    assert_eq!(cache.stats().items, items, "nothing was to be kept");
+    // The head alone and the group stand at one place: neither is taken for the other.
+    assert_eq!(pack.head(&key, &place).unwrap()[..], b"head of an object"[..]);
+    let kept = pack.group(&key, &place, true).unwrap();
+    assert!(!Arc::ptr_eq(&passing, &kept));
+    assert!(Arc::ptr_eq(&kept, &pack.group(&key, &place, false).unwrap()));
+    assert!(Arc::ptr_eq(kept.head(), &pack.head(&key, &place).unwrap()));
+    let seqs: Vec<_> = kept.runs().iter().map(|run| (run.first_seq(), run.last_seq())).collect();
+    assert_eq!(seqs, [(Seq(1), Seq(15)), (Seq(16), Seq(40))]);
+    let bytes = kept.runs().iter().map(|run| run.memory_bytes()).sum::<usize>();
+    assert!(cache.stats().bytes > bytes as u64, "what is kept counts with all that it owns");
+    drop(pack);
+    assert_eq!(cache.stats().items, 0, "a closed pack leaves nothing in the cache");
+}
+
+#[test]
+fn damage_behind_a_head_is_not_damage_of_the_head() {
+    let disk = SimDisk::new();
+    let (key, model) = model_of_a_group();
+    write_model(&disk, 5, small_options(), &model).unwrap();
+    let pack = open(&disk, 5).unwrap();
+    let place = pack.seek(&key.encode()).unwrap().unwrap().1.place().unwrap().clone();
+    disk.flip_bit(&PackNumber(5).path(), (place.file_offset() + u64::from(place.part_bytes) - 1) * 8);
+    assert!(matches!(pack.group(&key, &place, true), Err(PackError::Damaged { .. })));
+    assert_eq!(pack.head(&key, &place).unwrap()[..], b"head of an object"[..]);
+    assert!(
+        matches!(pack.group(&key, &place, true), Err(PackError::Damaged { .. })),
+        "nothing damaged is kept"
+    );
 }
 
 #[test]

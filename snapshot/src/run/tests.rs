@@ -158,3 +158,18 @@ fn a_commit_costs_few_bytes_beside_its_body() {
     let two = plain(3).len();
     assert!(two - one <= 4 + 8, "{}", two - one);
 }
+
+#[test]
+fn commits_between_two_seqs_are_those_that_the_run_has() {
+    let run = decode(plain(10)).unwrap();
+    for (from, through) in [(0, 4), (1, 5), (5, 14), (7, 9), (14, u64::MAX), (15, 20), (9, 7), (0, u64::MAX)]
+    {
+        let found: Vec<_> = run.between(Seq(from), Seq(through)).collect();
+        let expected: Vec<_> = run.iter().filter(|(seq, _)| (from..=through).contains(&seq.0)).collect();
+        assert_eq!(found, expected, "{from} to {through}");
+        let bytes = run.bytes_between(Seq(from), Seq(through));
+        let bodies = found.iter().map(|(_, commit)| commit.body.len()).sum::<usize>();
+        assert!(bytes >= bodies && bytes <= run.bytes().len(), "{from} to {through}");
+        assert_eq!(bytes == 0, found.is_empty(), "{from} to {through}");
+    }
+}
