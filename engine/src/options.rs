@@ -91,7 +91,8 @@ impl Options {
         self
     }
 
-    /// Memory for blocks and leaves read from packs, in bytes (default 32 MiB).
+    /// Memory for what is read from packs again: pages, leaves, and what reading the past decodes, in bytes (default
+    /// 32 MiB).
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
         self

@@ -19,7 +19,7 @@ use crate::{
     object::{
         head::{DELTAS_MAX, Hash, Head, HeadCut, Leaves},
         resident::Resident,
-        wake::{FoundHead, bad_body, newest_head, tail_runs},
+        wake::{FoundHead, Keep, bad_body, newest_head, tail_runs},
     },
     transaction::{
         body::{Body, Kind, exists_after, whole_cut},
@@ -240,7 +240,7 @@ impl Folding<'_> {
         let mut tail = Tail::new(engine, snapshot, key, head)?;
         let packed = self.found.filter(|found| found.head.seq >= head.tail_first);
         if let Some(found) = packed {
-            for run in tail_runs(snapshot, &key, found)? {
+            for run in tail_runs(snapshot, &key, found, Keep::Not)? {
                 for (seq, commit) in run.iter().filter(|(seq, _)| *seq >= head.tail_first) {
                     tail.add(seq, commit.flags, commit.body)?;
                 }

@@ -71,7 +71,7 @@ impl Object {
     /// [`BookmarkError::Future`] and [`BookmarkError::TooOld`] if there is no such commit, or none that is kept;
     /// [`Error::Damaged`].
     pub fn bookmark_of(&self, seq: u64) -> Result<Bookmark> {
-        Ok(bookmark_of(&find(self, Seq(seq))?))
+        Ok(bookmark_of(&find(self, Seq(seq), version::read)?))
     }
 
     /// The object as it was right after the bookmark's commit. Lazy: a read of a large object touches the few blocks
@@ -108,7 +108,8 @@ impl Object {
             let snapshot = self.engine.catalog.snapshot();
             return Ok(View::past(Arc::clone(&self.engine), Kept::nothing(self.key(), snapshot)));
         }
-        Ok(View::past(Arc::clone(&self.engine), find(self, Seq(seq))?))
+        let found = find(self, Seq(seq), version::read_unhashed)?;
+        Ok(View::past(Arc::clone(&self.engine), found))
     }
 
     /// The object as it was at `time`: after the last commit at or before it. Before the first commit it is empty, its
@@ -182,7 +183,7 @@ pub(crate) fn resolve(object: &Object, mark: &Bookmark) -> Result<Kept> {
     if mark.object() != object.key() {
         return Err(BookmarkError::OtherObject { found: mark.object(), wanted: object.key() }.into());
     }
-    let kept_version = find(object, Seq(mark.seq()))?;
+    let kept_version = find(object, Seq(mark.seq()), version::read)?;
     if !mark.is_of(&kept_version.version.state.hashed.1) {
         let (first, last) = kept(object);
         return Err(BookmarkError::Lost { seq: mark.seq(), first, last }.into());
@@ -196,11 +197,11 @@ pub(crate) fn bookmark_of(kept: &Kept) -> Bookmark {
 }
 
 /// The version after commit `seq`, once it is durable.
-fn find(object: &Object, seq: Seq) -> Result<Kept> {
+fn find(object: &Object, seq: Seq, read: fn(&EngineInner, ObjectKey, Seq) -> Result<Kept>) -> Result<Kept> {
     let engine = &object.engine;
     engine.check_open()?;
     object.namespace.check()?;
-    match version::read(engine, object.key(), seq) {
+    match read(engine, object.key(), seq) {
         Ok(found) => {
             settle(engine, found.version.state.last_lsn)?;
             Ok(found)

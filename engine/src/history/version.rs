@@ -18,9 +18,10 @@ use crate::{
     },
     object::{
         head::{Head, HeadCut},
+        overlay::Overlay,
         resident::{Below, Resident, Under},
         wake::{
-            FoundHead, bad_body, head_at, newest_head, read_head, read_head_alone, read_runs, retry_released,
+            FoundHead, Keep, bad_body, head_at, newest_head, read_head, read_head_alone, retry_released,
             tail_runs, unpacked_commits,
         },
     },
@@ -90,6 +91,18 @@ pub(crate) enum Wanted {
 /// # Errors
 /// [`Error::NotFound`] if there is no such commit, or if it is not kept; [`Error::Damaged`].
 pub(crate) fn read(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Kept> {
+    read_as(engine, key, seq, true)
+}
+
+/// As [`read`], without the hash: for a reader who names a commit by its number and gets no bookmark of it.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_unhashed(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Kept> {
+    read_as(engine, key, seq, false)
+}
+
+fn read_as(engine: &EngineInner, key: ObjectKey, seq: Seq, hashed: bool) -> Result<Kept> {
     retry_released(|| {
         // What was purged since the newest checkpoint, before the packs: that checkpoint forgets it after its own.
         if seq <= engine.purged(key) {
@@ -98,7 +111,8 @@ pub(crate) fn read(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Kep
         // The log before the packs: see `wake`.
         let last_lsn = engine.cell(key).last_lsn();
         let snapshot = engine.catalog.snapshot();
-        let state = Reader { engine, snapshot: &snapshot }.state(key, Wanted::At(seq), last_lsn, true, 0)?;
+        let state =
+            Reader { engine, snapshot: &snapshot }.state(key, Wanted::At(seq), last_lsn, hashed, 0)?;
         Ok(Kept { version: Arc::new(Version { key, state }), snapshot })
     })
 }
@@ -256,11 +270,17 @@ impl<'a> Reader<'a> {
             Wanted::Newest => Seq(u64::MAX),
             Wanted::At(seq) => seq,
         };
-        let runs = self.runs_for(key, &found, packed.seq.min(until))?;
+        let keep = if wanted == Wanted::Newest { Keep::Not } else { Keep::Decoded };
+        let runs = self.runs_for(key, &found, packed.seq.min(until), keep)?;
         let tail_first = found.tail_first();
+        if depth == 0 && wanted != Wanted::Newest {
+            // What becomes resident, itself or below, grows into what it needs.
+            let bytes = runs.iter().map(|run| run.bytes_between(tail_first, until)).sum();
+            tail.state.overlay = Overlay::with_room(bytes);
+        }
         let head_seq = tail.state.seq;
         for run in &runs {
-            for (seq, commit) in run.iter().filter(|(seq, _)| *seq >= tail_first && *seq <= until) {
+            for (seq, commit) in run.between(tail_first, until) {
                 let step = Step {
                     seq,
                     lsn: commit.lsn,
@@ -330,30 +350,30 @@ impl<'a> Reader<'a> {
             return Ok((Found::Start { floor: Seq(0) }, Packed::default()));
         };
         let head = read_head_alone(&newest)?;
-        let (floor, packed) = (head.floor, Packed { seq: newest.key.seq, lsn: head.lsn });
+        let (floor, packed) = (head.floor, Packed { seq: head.seq, lsn: head.lsn });
         if seq <= head.unreadable() {
             return Err(absent(key, seq));
         }
         if packed.seq <= seq {
-            return Ok((Found::Head(Box::new(read_head(newest)?)), packed));
+            return Ok((Found::Head(Box::new(read_head(newest, Keep::Decoded)?)), packed));
         }
-        let found = head_at(self.snapshot, &key, seq)?.filter(|found| found.head.seq >= floor);
+        let found = head_at(self.snapshot, &key, seq, Keep::Decoded)?.filter(|found| found.head.seq >= floor);
         Ok((found.map_or(Found::Start { floor }, |found| Found::Head(Box::new(found))), packed))
     }
 
     /// The runs that hold the commits from the tail of what was found through `through`.
-    fn runs_for(&self, key: ObjectKey, found: &Found, through: Seq) -> Result<Vec<Run>> {
+    fn runs_for(&self, key: ObjectKey, found: &Found, through: Seq, keep: Keep) -> Result<Vec<Arc<Run>>> {
         if let Found::Head(found) = found
             && found.head.seq >= through
         {
-            return tail_runs(self.snapshot, &key, found);
+            return tail_runs(self.snapshot, &key, found, keep);
         }
         let from = found.tail_first();
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<Arc<Run>> = Vec::new();
         for run in self.snapshot.runs(&key, from, through)? {
             // What stands behind one head may begin before what is wanted and end after it.
-            let wanted = |run: &Run| run.last_seq() >= from && run.first_seq() <= through;
-            for run in read_runs(&run)?.into_iter().filter(wanted) {
+            let wanted = |run: &&Arc<Run>| run.last_seq() >= from && run.first_seq() <= through;
+            for run in run.entry.group(keep)?.runs().iter().filter(wanted) {
                 let joins = match runs.last() {
                     Some(last) => run.first_seq().0 == last.last_seq().0 + 1,
                     None => run.first_seq() <= from,
@@ -361,10 +381,10 @@ impl<'a> Reader<'a> {
                 if !joins {
                     return Err(damaged(key, format!("its runs have a gap before seq {}", run.first_seq())));
                 }
-                runs.push(run);
+                runs.push(Arc::clone(run));
             }
         }
-        let ends = runs.last().map_or(Seq(from.0.saturating_sub(1)), Run::last_seq);
+        let ends = runs.last().map_or(Seq(from.0.saturating_sub(1)), |run| run.last_seq());
         if ends < through {
             return Err(damaged(key, format!("its runs end at seq {ends} and not at {through}")));
         }
@@ -396,7 +416,7 @@ impl<'a> Reader<'a> {
         &self,
         state: &mut Resident,
         key: ObjectKey,
-        runs: &[Run],
+        runs: &[Arc<Run>],
         logged: &[(OwnedRecord, usize)],
     ) -> Result<()> {
         if state.hashed.0 == state.seq {

@@ -123,6 +123,12 @@ impl Overlay {
         Overlay::default()
     }
 
+    /// An overlay that knows nothing, with room for entries of so many bytes together: for one that is filled at once and
+    /// does not live long. It takes no more than a chunk of usual size, and none for less than a few entries.
+    pub(crate) fn with_room(bytes: usize) -> Overlay {
+        Overlay { first: Chunk::with_room(bytes), ..Overlay::default() }
+    }
+
     /// What is known of `key`.
     #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Found<'_> {

@@ -1,6 +1,6 @@
 //! Waking an object: its head and tail from the packs, then what the log holds beyond them.
 
-use lineal_snapshot::{Part, Run};
+use lineal_snapshot::{Group, Part, Run};
 use lineal_wal::{LogError, Lsn, ObjectKey, OwnedRecord, Seq};
 
 use super::{cell::Cell, head::Head, resident::Resident};
@@ -9,6 +9,7 @@ use crate::{
     catalog::{Located, RunRef, Snapshot},
     engine::EngineInner,
     history::version,
+    sync::Arc,
 };
 
 /// How often reading starts again because checkpoints moved on under it and released the log it was reading.
@@ -36,11 +37,9 @@ pub(crate) fn retry_released<T>(mut read: impl FnMut() -> Result<T>) -> Result<T
 /// The error of reading the log, with a mark on what [`retry_released`] can cure.
 pub(crate) fn log_error(error: LogError) -> Error {
     match error {
-        LogError::Released { .. } => Error::Io {
-            op: "reading",
-            file: RELEASED.into(),
-            source: crate::sync::Arc::new(std::io::Error::other(error)),
-        },
+        LogError::Released { .. } => {
+            Error::Io { op: "reading", file: RELEASED.into(), source: Arc::new(std::io::Error::other(error)) }
+        }
         other => other.into(),
     }
 }
@@ -71,30 +70,44 @@ fn check_name(cell: &Cell, resident: &Resident) -> Result<()> {
 /// A head, and the runs that stand behind it in its block.
 pub(crate) struct FoundHead {
     pub(crate) head: Head,
-    pub(crate) followers: Vec<Part>,
+    pub(crate) group: Arc<Group>,
     pub(crate) located: Located,
+}
+
+/// Whether what is read of packs stays in memory for the next reader.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The newest state becomes resident itself, and what walks over everything comes by once.
+    Not,
+    /// Versions near one another are made of the same runs.
+    Decoded,
 }
 
 /// The newest head in the packs.
 pub(crate) fn newest_head(snapshot: &Snapshot, key: &ObjectKey) -> Result<Option<FoundHead>> {
-    head_at(snapshot, key, Seq(u64::MAX))
+    head_at(snapshot, key, Seq(u64::MAX), Keep::Not)
 }
 
 /// The newest head in the packs that covers nothing after `at`.
-pub(crate) fn head_at(snapshot: &Snapshot, key: &ObjectKey, at: Seq) -> Result<Option<FoundHead>> {
-    snapshot.newest_head_at(key, at)?.map(read_head).transpose()
+pub(crate) fn head_at(
+    snapshot: &Snapshot,
+    key: &ObjectKey,
+    at: Seq,
+    keep: Keep,
+) -> Result<Option<FoundHead>> {
+    snapshot.newest_head_at(key, at)?.map(|located| read_head(located, keep)).transpose()
 }
 
 /// Reads a head, and the runs behind it.
-pub(crate) fn read_head(located: Located) -> Result<FoundHead> {
-    let (part, followers) = located.pack.read_with_followers(&located.key, &located.place)?;
-    let head = decode_head(&located, &part.payload)?;
-    Ok(FoundHead { head, followers, located })
+pub(crate) fn read_head(located: Located, keep: Keep) -> Result<FoundHead> {
+    let group = located.group(keep)?;
+    let head = decode_head(&located, group.head())?;
+    Ok(FoundHead { head, group, located })
 }
 
-/// Reads a head without what stands behind it.
+/// Reads a head without what stands behind it, which stays in memory for the next reader.
 pub(crate) fn read_head_alone(located: &Located) -> Result<Head> {
-    let payload = located.pack.read(&located.key, &located.place)?;
+    let payload = located.pack.head(&located.key, &located.place)?;
     decode_head(located, &payload)
 }
 
@@ -104,6 +117,11 @@ fn decode_head(located: &Located, payload: &[u8]) -> Result<Head> {
 }
 
 impl Located {
+    /// The head or the run that this leads to, and the runs behind it.
+    pub(crate) fn group(&self, keep: Keep) -> Result<Arc<Group>> {
+        Ok(self.pack.group(&self.key, &self.place, keep == Keep::Decoded)?)
+    }
+
     /// What to say of a part that cannot be what was written.
     pub(crate) fn damaged(&self, reason: String) -> Error {
         Error::Damaged {
@@ -121,31 +139,33 @@ pub(crate) fn read_runs(found: &RunRef) -> Result<Vec<Run>> {
 }
 
 fn decode_run(part: &Part, located: &Located) -> Result<Run> {
-    Run::decode(crate::sync::Arc::clone(&part.payload))
+    Run::decode(Arc::clone(&part.payload))
         .map_err(|bad| located.damaged(format!("a run of the object is not readable: {bad}")))
 }
 
 /// The runs that hold the object's tail, oldest first. The first may begin before the tail does.
-pub(crate) fn tail_runs(snapshot: &Snapshot, key: &ObjectKey, found: &FoundHead) -> Result<Vec<Run>> {
+pub(crate) fn tail_runs(
+    snapshot: &Snapshot,
+    key: &ObjectKey,
+    found: &FoundHead,
+    keep: Keep,
+) -> Result<Vec<Arc<Run>>> {
     let head = &found.head;
     if head.tail_first > head.seq {
         return Ok(Vec::new());
     }
-    let mut runs = Vec::with_capacity(found.followers.len());
-    for part in &found.followers {
-        runs.push(decode_run(part, &found.located)?);
-    }
+    let mut runs = found.group.runs().to_vec();
     if runs.first().is_none_or(|run| run.first_seq() > head.tail_first) {
         runs.clear();
         for run in snapshot.runs(key, head.tail_first, head.seq)? {
-            runs.extend(read_runs(&run)?);
+            runs.extend_from_slice(run.entry.group(keep)?.runs());
         }
     }
     check_contiguous(&runs, head, &found.located)?;
     Ok(runs)
 }
 
-fn check_contiguous(runs: &[Run], head: &Head, located: &Located) -> Result<()> {
+fn check_contiguous(runs: &[Arc<Run>], head: &Head, located: &Located) -> Result<()> {
     let mut next = None;
     for run in runs {
         if next.is_some_and(|next| run.first_seq() != next) {

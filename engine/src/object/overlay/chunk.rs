@@ -31,6 +31,9 @@ const BLOCK_BYTES_MAX: usize = 32 << 10;
 /// Values up to this length lie in the block; longer ones are kept apart and shared with their readers.
 const VALUE_IN_BLOCK_MAX: usize = 256;
 
+/// For less than this no room is made in advance, in bytes: what all slots take.
+const ROOM_MIN: usize = SLOTS_MAX * SLOT_BYTES;
+
 /// A block with less garbage than this is left as it is.
 const GARBAGE_MIN: usize = 256;
 
@@ -195,6 +198,15 @@ impl Chunk {
     #[inline]
     pub(super) fn len(&self) -> usize {
         usize::from(self.count)
+    }
+
+    /// An empty one with room for entries of `bytes` together.
+    pub(super) fn with_room(bytes: usize) -> Chunk {
+        let mut made = Chunk::default();
+        if bytes >= ROOM_MIN {
+            made = made.carve(0..0, SLOTS_MAX, bytes.min(BLOCK_BYTES_MAX), None);
+        }
+        made
     }
 
     /// What it takes beside its own struct, in bytes.

@@ -210,8 +210,9 @@ proptest! {
     #[test]
     fn an_overlay_is_what_its_model_is_after_any_ops(
         all in vec(prop_oneof![12 => some_ops(), 1 => cuts()], 0..80),
+        room in 0usize..40_000,
     ) {
-        let mut overlay = Overlay::default();
+        let mut overlay = Overlay::with_room(room);
         let mut model = Model::new(universe());
         for bytes in &all {
             overlay.apply(bytes).expect("valid");
