@@ -115,7 +115,7 @@ impl Disk for RealDisk {
         let file = self.open_plain(path, &mut options)?;
         let taken = if exclusive { file.try_lock() } else { file.try_lock_shared() };
         match taken {
-            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Ok(()) => Ok(Box::new(RealLock { file, taken_by: std::process::id() })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -124,11 +124,22 @@ impl Disk for RealDisk {
 
 #[derive(Debug)]
 struct RealLock {
-    // Closing the file gives the lock back.
-    _file: File,
+    file: File,
+    taken_by: u32,
 }
 
 impl DiskLock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing the file would not be enough: a child that this process has just forked holds a copy of the
+        // descriptor until its exec, and with it the lock. A fork that never execs must not give its parent's lock back.
+        if self.taken_by == std::process::id() {
+            // If it fails, closing the file gives the lock back.
+            drop(self.file.unlock());
+        }
+    }
+}
 
 #[derive(Debug)]
 struct RealFile {
@@ -209,5 +220,29 @@ impl RealFile {
             at += piece as u64;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_given_back_is_free_also_while_a_forked_child_still_holds_its_descriptor() {
+        let temp = tempfile::tempdir().unwrap();
+        let lock = || {
+            let path = temp.path().join("LOCK");
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+            file.try_lock().map(|()| RealLock { file, taken_by: std::process::id() })
+        };
+        let mine = lock().unwrap();
+        let copy_of_a_child = mine.file.try_clone().unwrap();
+        assert!(matches!(lock(), Err(TryLockError::WouldBlock)));
+        drop(mine);
+        let again = lock().expect("free at once");
+        // A fork that drops what it inherited takes nothing from its parent.
+        drop(RealLock { file: again.file.try_clone().unwrap(), taken_by: 0 });
+        assert!(matches!(lock(), Err(TryLockError::WouldBlock)));
+        drop((again, copy_of_a_child));
     }
 }
