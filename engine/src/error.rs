@@ -196,6 +196,10 @@ pub enum Error {
         /// The nearest older point that can be read.
         nearest: Option<Bookmark>,
     },
+    /// A statement failed, or was refused.
+    #[cfg(feature = "sql")]
+    #[error(transparent)]
+    Sql(Box<crate::sql::SqlError>),
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
@@ -273,6 +277,8 @@ impl Error {
             Error::Damaged { .. } => ErrorKind::Corrupt,
             Error::Io { .. } => ErrorKind::Io,
             Error::Closed => ErrorKind::Closed,
+            #[cfg(feature = "sql")]
+            Error::Sql(_) => ErrorKind::Invalid,
             Error::Other(_) => ErrorKind::Other,
             Error::CannotRestore { .. } => ErrorKind::Corrupt,
             Error::Bookmark(error) => match **error {
@@ -329,6 +335,8 @@ impl Error {
             Error::NotEmpty { .. } => "NotEmpty",
             Error::HasForks { .. } => "HasForks",
             Error::CannotRestore { .. } => "CannotRestore",
+            #[cfg(feature = "sql")]
+            Error::Sql(error) => error.name(),
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
         }

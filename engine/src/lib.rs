@@ -43,11 +43,19 @@ mod namespace;
 mod object;
 mod options;
 mod proof;
+#[cfg(feature = "sql")]
+mod sql;
 mod sync;
 mod transaction;
 mod value;
 
 pub use lineal_wal::{EngineId, Lsn, Micros, NamespaceId, ObjectId, ObjectKey};
+
+#[cfg(feature = "sql")]
+pub use self::sql::{Mapped, Row, Rows, Setup, Sql, SqlError, SqlErrorCode, SqlOptions};
+/// The SQLite binding whose parameters, values and function types [`Sql`] and [`Setup`] take.
+#[cfg(feature = "sql")]
+pub use rusqlite;
 
 pub use self::{
     checkpoint::Checkpointed,

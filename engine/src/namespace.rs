@@ -107,6 +107,32 @@ impl Namespace {
         Ok(self.at(id))
     }
 
+    /// Has `setup` called for every connection to a database of this namespace that is opened from now on, to register
+    /// functions, collations and virtual tables. It is not kept by the engine's files: call it after each open, before the
+    /// objects are used. A later call replaces it, and closes the connections that are kept.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// use lineal::rusqlite::functions::FunctionFlags;
+    /// let rooms = engine.namespace("rooms")?;
+    /// rooms.on_connection(|setup| {
+    ///     setup.function("shout", 1, FunctionFlags::SQLITE_DETERMINISTIC, |context| {
+    ///         Ok(context.get::<String>(0)?.to_uppercase())
+    ///     })
+    /// });
+    /// let loud: String = rooms.object("lobby")?
+    ///     .read(|view| view.sql().query_one("SELECT shout('hello')", [], |row| row.get(0))).wait()?;
+    /// assert_eq!(loud, "HELLO");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "sql")]
+    pub fn on_connection(&self, setup: impl Fn(&mut crate::Setup<'_>) -> Result<()> + Send + Sync + 'static) {
+        self.engine.sql.set_hook(self.inner.id, Arc::new(setup));
+    }
+
     pub(crate) fn at(&self, id: ObjectId) -> Object {
         let key = ObjectKey { namespace: self.inner.id, id };
         Object {

@@ -40,6 +40,8 @@ pub struct Options {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) disk: Option<Arc<dyn Disk>>,
+    #[cfg(feature = "sql")]
+    pub(crate) sql: crate::SqlOptions,
 }
 
 impl fmt::Debug for Options {
@@ -81,6 +83,8 @@ impl Options {
             clock: Arc::new(wall_clock),
             random: Arc::new(system_random),
             disk: None,
+            #[cfg(feature = "sql")]
+            sql: crate::SqlOptions::new(),
         }
     }
 
@@ -181,6 +185,13 @@ impl Options {
     /// The disk to use instead of the directory's (for simulation).
     pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = Some(disk);
+        self
+    }
+
+    /// Limits and memory of the databases in objects.
+    #[cfg(feature = "sql")]
+    pub fn sql(mut self, sql: crate::SqlOptions) -> Self {
+        self.sql = sql;
         self
     }
 

@@ -81,7 +81,7 @@ fn fork_row(source: ObjectKey, seq: Seq, target: ObjectKey) -> Vec<u8> {
 
 /// The rows of a new fork.
 pub(crate) fn hold_fork(system: &Held<'_>, source: ObjectKey, seq: Seq, target: ObjectKey) -> Result<Draft> {
-    let view = View::new(system.engine, system.resident).system();
+    let view = View::new(system.engine, system.cell.key, system.resident).system();
     for namespace in [source.namespace, target.namespace] {
         // Its handles may not have heard of it yet.
         if system::is_dropped(&view, namespace)? {
@@ -97,7 +97,9 @@ pub(crate) fn hold_fork(system: &Held<'_>, source: ObjectKey, seq: Seq, target: 
 /// Takes away the rows of a fork that is purged; `None` if the object is no fork.
 pub(crate) fn release_fork(system: &Held<'_>, target: ObjectKey) -> Result<Option<Draft>> {
     let of = row(OF, target, &[]);
-    let Some(found) = View::new(system.engine, system.resident).system().get(&of)? else { return Ok(None) };
+    let Some(found) = View::new(system.engine, system.cell.key, system.resident).system().get(&of)? else {
+        return Ok(None);
+    };
     let bytes: &[u8; OBJECT_KEY_BYTES + 8] = (&*found).try_into().map_err(|_| bad_row())?;
     let mut key = [0; OBJECT_KEY_BYTES];
     key.copy_from_slice(&bytes[..OBJECT_KEY_BYTES]);
@@ -113,7 +115,7 @@ pub(crate) fn release_fork(system: &Held<'_>, target: ObjectKey) -> Result<Optio
 
 /// Fails if forks or pins need the object's history.
 pub(crate) fn refuse_if_held(system: &Held<'_>, object: ObjectKey) -> Result<()> {
-    let view = View::new(system.engine, system.resident).system();
+    let view = View::new(system.engine, system.cell.key, system.resident).system();
     let mut by = Vec::new();
     for entry in view.prefix(row(FORK, object, &[])) {
         let target = target_of(&entry?.0)?;

@@ -204,5 +204,7 @@ fn drop_resident(engine: &EngineInner, cell: &Cell) {
     if let Some(resident) = resident {
         engine.pressure.charged(resident.charged, 0);
         engine.counters.hibernations.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "sql")]
+        engine.sql.forget(&cell.key);
     }
 }

@@ -89,6 +89,9 @@ pub(crate) struct EngineInner {
     /// Of those who wait asynchronously, for a turn or for room.
     pub(crate) deadlines: Arc<Deadlines>,
     pub(crate) counters: Counters,
+    /// Connections to the databases in objects.
+    #[cfg(feature = "sql")]
+    pub(crate) sql: crate::sql::Pool,
     tick: AtomicU32,
     signal: Arc<Signal>,
     maintenance: Mutex<Option<JoinHandle<()>>>,

@@ -281,6 +281,8 @@ fn assemble(
             retiring: super::retiring::Retiring::default(),
             ballast,
             deadlines: Deadlines::new(options.background),
+            #[cfg(feature = "sql")]
+            sql: crate::sql::Pool::new(),
             counters: Counters::new(replay.totals, replay.commits),
             tick: AtomicU32::new(1),
             signal: Arc::new(Signal::new()),

@@ -68,6 +68,12 @@ pub struct Stats {
     pub wakes: u64,
     /// Objects whose memory was taken back.
     pub hibernations: u64,
+    /// Connections to databases that are kept for objects which nobody is using at the moment.
+    #[cfg(feature = "sql")]
+    pub sql_connections: u64,
+    /// Memory of those, in bytes.
+    #[cfg(feature = "sql")]
+    pub sql_bytes: u64,
     /// Checkpoints.
     pub checkpoints: u64,
     /// Merges of packs.
@@ -139,6 +145,10 @@ pub(crate) fn collect(engine: &EngineInner) -> Stats {
         unpacked_bytes: engine.pressure.unpacked_bytes(),
         wakes: counters.wakes(),
         hibernations: load(&counters.hibernations),
+        #[cfg(feature = "sql")]
+        sql_connections: engine.sql.usage().0,
+        #[cfg(feature = "sql")]
+        sql_bytes: engine.sql.usage().1,
         checkpoints: load(&counters.checkpoints),
         compactions: load(&counters.compactions),
         maintenance_failures: load(&counters.maintenance_failures),
@@ -178,6 +188,10 @@ impl Stats {
             ("unpacked_bytes", self.unpacked_bytes),
             ("wakes", self.wakes),
             ("hibernations", self.hibernations),
+            #[cfg(feature = "sql")]
+            ("sql_connections", self.sql_connections),
+            #[cfg(feature = "sql")]
+            ("sql_bytes", self.sql_bytes),
             ("checkpoints", self.checkpoints),
             ("compactions", self.compactions),
             ("maintenance_failures", self.maintenance_failures),

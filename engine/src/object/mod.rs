@@ -215,6 +215,14 @@ impl Object {
         self.engine.hibernate(&self.cell)
     }
 
+    /// Stops the SQL statement that runs on the object now, on whatever thread: it fails with
+    /// [`Interrupted`](crate::SqlErrorCode::Interrupted), and so do later ones of the same transaction or view. Returns
+    /// whether there was a transaction or a view of the newest state that had used SQL. Takes no turn.
+    #[cfg(feature = "sql")]
+    pub fn interrupt_sql(&self) -> bool {
+        self.engine.sql.interrupt(&self.key())
+    }
+
     /// Whether the object has memory now.
     pub fn is_resident(&self) -> bool {
         self.cell.turns.with_idle(|resident| resident.is_some()).unwrap_or(true)

@@ -29,6 +29,8 @@ pub(crate) struct Resident {
     pub(crate) below: Option<Box<Below>>,
     pub(crate) salt: Option<[u8; 16]>,
     pub(crate) name: Option<Arc<str>>,
+    /// The newest commit since the object has memory that changed pages of its database; 0 if there is none.
+    pub(crate) pages_seq: Seq,
     /// The newest chain hash that was computed, and its seq.
     pub(crate) hashed: (Seq, Hash),
     /// What the memory budget was charged for this object, in bytes.
@@ -89,6 +91,7 @@ impl Resident {
             below: leaves.map(|leaves| Box::new(Below { key, leaves: Some(leaves), under: None })),
             salt: head.salt,
             name: head.name,
+            pages_seq: Seq(0),
             hashed: (head.seq, hash),
             charged: 0,
         }

@@ -29,7 +29,7 @@ pub(crate) fn transact<T, E: From<Error>>(
     let mut scratch = Scratch::take();
     let ops = std::mem::take(&mut scratch.ops);
     let mut tx = Tx::new(held.engine, held.cell.key, held.resident, ops);
-    let outcome = f(&mut tx);
+    let outcome = complete(f(&mut tx), &mut tx);
     let draft = tx.finish();
     let gated = settle(held, draft, outcome, &mut scratch);
     scratch.put_back();
@@ -43,6 +43,14 @@ pub(crate) fn transact_system<T>(held: Held<'_>, f: impl FnOnce(&mut Tx<'_>) -> 
     let outcome = f(&mut tx);
     let draft = tx.finish();
     settle(held, draft, outcome, &mut scratch)
+}
+
+/// Does what a closure that succeeded leaves to do.
+#[inline]
+fn complete<T, E: From<Error>>(outcome: Result<T, E>, tx: &mut Tx<'_>) -> Result<T, E> {
+    let value = outcome?;
+    tx.complete()?;
+    Ok(value)
 }
 
 /// Deletes the object.
@@ -79,15 +87,16 @@ pub(crate) fn commit_drafts(engine: &EngineInner, writes: &mut [Write<'_>]) -> R
 
 /// Runs a closure on the object as it is.
 pub(crate) fn read<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
-    let view = View::new(held.engine, held.resident);
+    let view = View::new(held.engine, held.cell.key, held.resident);
     let outcome = f(&view);
     let seen = held.resident.last_lsn.max(view.absorbed());
+    view.end();
     hold(held.engine, seen, outcome)
 }
 
 /// As `read`, over the engine's own keys.
 pub(crate) fn read_system<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
-    let view = View::new(held.engine, held.resident).system();
+    let view = View::new(held.engine, held.cell.key, held.resident).system();
     let outcome = f(&view);
     hold(held.engine, held.resident.last_lsn, outcome)
 }
@@ -111,16 +120,23 @@ fn settle<T, E: From<Error>>(
     let engine = held.engine;
     let seen = held.resident.last_lsn.max(draft.absorbed);
     let (outcome, lsn) = match outcome {
-        Err(error) => (Err(error), seen),
-        Ok(value) if draft.ops.is_empty() => (Ok(value), seen),
+        Err(error) => {
+            draft.end(engine, held.resident);
+            (Err(error), seen)
+        }
+        Ok(value) if draft.ops.is_empty() => {
+            draft.end(engine, held.resident);
+            (Ok(value), seen)
+        }
         Ok(value) => {
             let mut write = [Write::new(held, draft)];
             let (outcome, lsn) = match commit(engine, &mut scratch.record, &mut write) {
                 Ok(lsn) => (Ok(value), lsn),
                 Err(error) => (Err(error.into()), seen),
             };
-            let [write] = write;
-            scratch.ops = write.draft.ops;
+            let [mut write] = write;
+            scratch.ops = std::mem::take(&mut write.draft.ops);
+            write.draft.end(engine, write.held.resident);
             (outcome, lsn)
         }
     };
@@ -149,7 +165,10 @@ fn run_many<T, E: From<Error>>(
     helds.sort_unstable_by_key(|(at, _)| *at);
     let mut txs: Vec<Tx<'_>> =
         helds.iter().map(|(_, held)| Tx::new(engine, held.cell.key, held.resident, Vec::new())).collect();
-    let outcome = f(&mut txs);
+    let mut outcome = f(&mut txs);
+    for tx in &mut txs {
+        outcome = complete(outcome, tx);
+    }
     let mut drafts: Vec<Draft> = txs.into_iter().map(Tx::finish).collect();
     // A closure can swap what it was lent, so each draft is taken for what it says it is of.
     drafts.sort_unstable_by_key(|draft| draft.key);
@@ -160,21 +179,19 @@ fn run_many<T, E: From<Error>>(
         .map(|((_, held), draft)| held.resident.last_lsn.max(draft.absorbed))
         .max()
         .unwrap_or_default();
-    let mut writes: Vec<Write<'_>> = helds
-        .into_iter()
-        .zip(drafts)
-        .filter(|(_, draft)| !draft.ops.is_empty())
-        .map(|((_, held), draft)| Write::new(held, draft))
-        .collect();
+    let mut writes: Vec<Write<'_>> =
+        helds.into_iter().zip(drafts).map(|((_, held), draft)| Write::new(held, draft)).collect();
+    let (mut changing, unchanged): (Vec<Write<'_>>, Vec<Write<'_>>) =
+        writes.drain(..).partition(|write| !write.draft.ops.is_empty());
     let (outcome, lsn) = match outcome {
         Err(error) => (Err(error), seen),
-        Ok(value) if writes.is_empty() => (Ok(value), seen),
-        Ok(value) => match commit(engine, &mut RecordBuilder::new(), &mut writes) {
+        Ok(value) if changing.is_empty() => (Ok(value), seen),
+        Ok(value) => match commit(engine, &mut RecordBuilder::new(), &mut changing) {
             Ok(lsn) => (Ok(value), lsn),
             Err(error) => (Err(error.into()), seen),
         },
     };
-    drop(writes);
+    changing.into_iter().chain(unchanged).for_each(|write| write.draft.end(engine, write.held.resident));
     turns.iter_mut().for_each(|(_, turn)| turn.ran());
     hold(engine, lsn, outcome)
 }
@@ -234,6 +251,7 @@ fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<
     };
     for write in writes.iter_mut() {
         write.apply(appended);
+        write.draft.committed = true;
         if write.draft.kind == Kind::Purge {
             engine.set_purged(write.held.cell.key, write.held.resident.seq, appended.lsn);
         }
@@ -340,6 +358,9 @@ impl<'a> Write<'a> {
             resident.below = None;
         }
         let landing = self.draft.landing.take();
+        if self.draft.touches_pages || landing.is_some() {
+            resident.pages_seq = Seq(resident.seq.0 + 1);
+        }
         if let Some((base, version)) = landing.and_then(|landing| landing.under) {
             let under = Under { cut: Seq(resident.seq.0 + 1), base, version };
             resident.below = Some(Box::new(Below { key: cell.key, leaves: None, under: Some(under) }));

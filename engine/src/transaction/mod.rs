@@ -5,5 +5,7 @@ pub(crate) mod commit;
 pub(crate) mod ops;
 pub(crate) mod range;
 pub(crate) mod reader;
+#[cfg(feature = "sql")]
+mod sql;
 pub(crate) mod tx;
 pub(crate) mod view;

@@ -41,22 +41,32 @@ const PATCH_BYTES_MIN: usize = 1 << 10;
 /// and the transaction's own writes. If the closure returns `Err` or panics, nothing of it is left.
 pub struct Tx<'t> {
     pub(crate) engine: &'t Arc<EngineInner>,
-    key: lineal_wal::ObjectKey,
-    resident: &'t Resident,
+    pub(super) key: lineal_wal::ObjectKey,
+    pub(super) resident: &'t Resident,
     snapshot: OnceCell<Snapshot>,
     /// What the transaction does, as the log will hold it.
-    ops: Vec<u8>,
-    ops_count: u64,
+    pub(super) ops: Vec<u8>,
+    pub(super) ops_count: u64,
     /// The ops before this offset are in `writes`. A transaction of one blind put never fills it.
     indexed: Cell<usize>,
     writes: RefCell<Overlay>,
     /// Change of the object's user bytes.
-    delta: i64,
-    only_deletes: bool,
+    pub(super) delta: i64,
+    pub(super) only_deletes: bool,
     cause: String,
     kind: Kind,
     absorbed: Lsn,
     space: u8,
+    /// Whether pages of the database are written, or all of them deleted.
+    pub(super) touches_pages: bool,
+    #[cfg(feature = "sql")]
+    pub(super) sql: OnceCell<Box<crate::sql::Session>>,
+    /// Statements that were not handed over yet were dropped with everything else.
+    #[cfg(feature = "sql")]
+    pub(super) sql_dropped: bool,
+    /// The database is not what the transaction made of it, so it cannot commit.
+    #[cfg(feature = "sql")]
+    pub(super) sql_lost: bool,
 }
 
 /// What a finished transaction wants to commit.
@@ -72,6 +82,12 @@ pub(crate) struct Draft {
     pub(crate) writes: Option<Overlay>,
     /// What lies below the object afterwards, if the commit is a restore or a fork.
     pub(crate) landing: Option<Landing>,
+    /// Whether pages of the object's database change.
+    pub(crate) touches_pages: bool,
+    /// Whether the commit was made.
+    pub(crate) committed: bool,
+    #[cfg(feature = "sql")]
+    pub(crate) sql: Option<Box<crate::sql::Session>>,
 }
 
 impl Draft {
@@ -87,11 +103,28 @@ impl Draft {
             absorbed: Lsn(0),
             writes: None,
             landing: None,
+            touches_pages: false,
+            committed: false,
+            #[cfg(feature = "sql")]
+            sql: None,
         }
+    }
+
+    /// Gives back what the transaction used; `resident` is the object's state now.
+    #[inline]
+    pub(crate) fn end(self, engine: &EngineInner, resident: &Resident) {
+        #[cfg(feature = "sql")]
+        if let Some(session) = self.sql {
+            session.end(engine, self.committed, resident.pages_seq);
+        }
+        #[cfg(not(feature = "sql"))]
+        let _ = (self, engine, resident);
     }
 }
 
 struct Mark {
+    #[cfg(feature = "sql")]
+    sql: super::sql::SqlMark,
     cause: String,
     ops: usize,
     ops_count: u64,
@@ -122,6 +155,13 @@ impl<'t> Tx<'t> {
             kind: Kind::User,
             absorbed: Lsn(0),
             space: SPACE_USER,
+            touches_pages: false,
+            #[cfg(feature = "sql")]
+            sql: OnceCell::new(),
+            #[cfg(feature = "sql")]
+            sql_dropped: false,
+            #[cfg(feature = "sql")]
+            sql_lost: false,
         }
     }
 
@@ -134,6 +174,14 @@ impl<'t> Tx<'t> {
 
     pub(crate) fn set_kind(&mut self, kind: Kind) {
         self.kind = kind;
+    }
+
+    /// What the closure leaves to do once it has succeeded.
+    #[inline]
+    pub(crate) fn complete(&mut self) -> Result<()> {
+        #[cfg(feature = "sql")]
+        self.hand_over_sql()?;
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> Draft {
@@ -151,10 +199,14 @@ impl<'t> Tx<'t> {
             kind: self.kind,
             absorbed: self.absorbed,
             landing: None,
+            touches_pages: self.touches_pages,
+            committed: false,
+            #[cfg(feature = "sql")]
+            sql: self.sql.into_inner(),
         }
     }
 
-    fn layers(&self) -> Layers<'_> {
+    pub(super) fn layers(&self) -> Layers<'_> {
         self.index();
         Layers {
             engine: self.engine,
@@ -295,6 +347,9 @@ impl<'t> Tx<'t> {
     pub fn delete_all(&mut self) -> Result<()> {
         self.check_room(0)?;
         self.index();
+        self.touches_pages = true;
+        #[cfg(feature = "sql")]
+        self.drop_sql();
         ops::put_cut_op(&mut self.ops, &Cut { start: Vec::new(), end: None, base: CutBase::Nothing });
         self.ops_count += 1;
         self.delta = -(i64::try_from(self.resident.bytes).unwrap_or(i64::MAX));
@@ -349,8 +404,13 @@ impl<'t> Tx<'t> {
     ///
     /// # Errors
     /// What `f` returns.
-    pub fn savepoint<T, E>(&mut self, f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>) -> Result<T, E> {
+    pub fn savepoint<T, E: From<Error>>(
+        &mut self,
+        f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mark = Mark {
+            #[cfg(feature = "sql")]
+            sql: self.mark_sql()?,
             cause: self.cause.clone(),
             ops: self.ops.len(),
             ops_count: self.ops_count,
@@ -360,11 +420,16 @@ impl<'t> Tx<'t> {
         let result = f(self);
         if result.is_err() {
             self.roll_back(mark);
+        } else {
+            #[cfg(feature = "sql")]
+            self.release_sql(mark.sql)?;
         }
         result
     }
 
     fn roll_back(&mut self, mark: Mark) {
+        #[cfg(feature = "sql")]
+        self.roll_back_sql(mark.sql);
         self.ops.truncate(mark.ops);
         self.cause = mark.cause;
         self.ops_count = mark.ops_count;

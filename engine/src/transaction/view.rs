@@ -5,7 +5,7 @@ use std::{
     ops::RangeBounds,
 };
 
-use lineal_wal::{Lsn, Micros};
+use lineal_wal::{Lsn, Micros, ObjectKey};
 
 use super::{
     range::{Range, bounds_of, prefix_end},
@@ -29,12 +29,14 @@ pub struct View<'v> {
     snapshot: OnceCell<Snapshot>,
     absorbed: Cell<Lsn>,
     space: u8,
+    #[cfg(feature = "sql")]
+    pub(super) sql: OnceCell<Box<crate::sql::Session>>,
 }
 
 /// Whose state is looked at.
 enum Source<'v> {
     /// An object's newest, in a turn.
-    Held(&'v Arc<EngineInner>, &'v Resident),
+    Held(&'v Arc<EngineInner>, ObjectKey, &'v Resident),
     /// An earlier one.
     Past(Arc<EngineInner>, Arc<Version>),
 }
@@ -47,33 +49,44 @@ impl View<'static> {
             snapshot: OnceCell::from(kept.snapshot),
             absorbed: Cell::new(Lsn(0)),
             space: SPACE_USER,
+            #[cfg(feature = "sql")]
+            sql: OnceCell::new(),
         }
     }
 }
 
 impl<'v> View<'v> {
     #[inline]
-    pub(crate) fn new(engine: &'v Arc<EngineInner>, resident: &'v Resident) -> View<'v> {
+    pub(crate) fn new(engine: &'v Arc<EngineInner>, key: ObjectKey, resident: &'v Resident) -> View<'v> {
         View {
-            source: Source::Held(engine, resident),
+            source: Source::Held(engine, key, resident),
             snapshot: OnceCell::new(),
             absorbed: Cell::new(Lsn(0)),
             space: SPACE_USER,
+            #[cfg(feature = "sql")]
+            sql: OnceCell::new(),
         }
     }
 
     #[inline]
     fn engine(&self) -> &Arc<EngineInner> {
         match &self.source {
-            Source::Held(engine, _) => engine,
+            Source::Held(engine, ..) => engine,
             Source::Past(engine, _) => engine,
+        }
+    }
+
+    pub(crate) fn key(&self) -> ObjectKey {
+        match &self.source {
+            Source::Held(_, key, _) => *key,
+            Source::Past(_, version) => version.key,
         }
     }
 
     #[inline]
     fn resident(&self) -> &Resident {
         match &self.source {
-            Source::Held(_, resident) => resident,
+            Source::Held(.., resident) => resident,
             Source::Past(_, version) => &version.state,
         }
     }
@@ -84,7 +97,7 @@ impl<'v> View<'v> {
         self
     }
 
-    fn layers(&self) -> Layers<'_> {
+    pub(super) fn layers(&self) -> Layers<'_> {
         Layers { engine: self.engine(), writes: None, resident: self.resident(), snapshot: &self.snapshot }
     }
 
@@ -164,10 +177,32 @@ impl<'v> View<'v> {
     pub(crate) fn absorbed(&self) -> Lsn {
         self.absorbed.get()
     }
+
+    /// A session of SQL on what is looked at: on the object's own connection in a turn, else on a new one.
+    #[cfg(feature = "sql")]
+    pub(super) fn start_sql(&self) -> Result<crate::sql::Session> {
+        use crate::sql::Session;
+        match &self.source {
+            Source::Held(engine, key, resident) => Session::take(engine, *key, resident.pages_seq, self),
+            Source::Past(engine, _) => Session::alone(engine, self.key(), self),
+        }
+    }
+
+    /// Ends a view of the newest state.
+    #[inline]
+    pub(crate) fn end(self) {
+        #[cfg(feature = "sql")]
+        if let (Some(session), Source::Held(engine, _, resident)) = (self.sql.into_inner(), &self.source) {
+            session.end(engine, false, resident.pages_seq);
+        }
+    }
 }
 
 impl std::fmt::Debug for View<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("seq", &self.resident().seq).finish_non_exhaustive()
+        f.debug_struct("View")
+            .field("object", &self.key())
+            .field("seq", &self.resident().seq)
+            .finish_non_exhaustive()
     }
 }

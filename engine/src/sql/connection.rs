@@ -1,0 +1,328 @@
+//! One SQLite connection over one object, with its guards on.
+#![allow(
+    unsafe_code,
+    reason = "statements of the engine's own are kept as raw handles, out of the users' cache"
+)]
+
+use std::{ffi::CStr, ptr::null_mut};
+
+use lineal_wal::Seq;
+use rusqlite::{OpenFlags, TransactionState, ffi, hooks::Authorization};
+
+use super::{
+    SqlOptions, functions, guard,
+    port::{Pages, Port, Written},
+    setup::{Connect, Setup},
+    vfs,
+};
+use crate::{Clock, Random, Result, sync::Arc};
+
+/// Operations of SQLite's virtual machine between two looks at the budget.
+///
+/// Source: chosen; a look costs about 50 ns, a thousand operations some 10 us.
+const OPERATIONS_STEP: i32 = 1_000;
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 64;
+
+/// Settings that SQLite knows as pragmas only. The file is never shared, so its cache stays valid for as long as the
+/// connection does; a commit is the page writes and nothing else; nothing is written before the commit.
+const PRAGMAS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; \
+                       PRAGMA cache_spill = OFF; PRAGMA cell_size_check = ON;";
+
+/// A connection. What it has cached belongs to one state of its object; see [`valid_for`](Connection::valid_for).
+pub(crate) struct Connection {
+    begin: Own,
+    commit: Own,
+    rollback: Own,
+    pub(super) db: rusqlite::Connection,
+    /// After `db`, whose files point to it.
+    port: Box<Port>,
+    /// The newest commit of the object that changed pages when this was last used.
+    pub(super) valid_for: Seq,
+    uses: u32,
+    bytes: usize,
+}
+
+/// A prepared statement of the engine's own.
+struct Own(*mut ffi::sqlite3_stmt);
+
+// SAFETY: SQLite's handles may move between threads as long as no two use one connection at once. The file is opened
+// without mutexes for that reason, and only whoever owns this uses it. The port is part of it.
+unsafe impl Send for Connection {}
+
+/// What the hooks of a connection know of it.
+#[derive(Clone, Copy)]
+struct Hooked {
+    port: *const Port,
+    db: *mut ffi::sqlite3,
+}
+
+// SAFETY: as for `Connection`, which owns both and outlives its hooks.
+unsafe impl Send for Hooked {}
+
+impl Hooked {
+    fn port(&self) -> &Port {
+        // SAFETY: the box outlives the connection that calls the hook.
+        unsafe { &*self.port }
+    }
+
+    /// Memory that the connection holds for its pages, in bytes.
+    fn cache_bytes(&self) -> usize {
+        let (mut now, mut most) = (0, 0);
+        // SAFETY: the handle is open while its hooks are called.
+        unsafe { ffi::sqlite3_db_status(self.db, ffi::SQLITE_DBSTATUS_CACHE_USED, &mut now, &mut most, 0) };
+        usize::try_from(now).unwrap_or(0)
+    }
+}
+
+impl Connection {
+    /// Opens a connection to the pages of an object as they are.
+    pub(super) fn open(
+        options: &SqlOptions,
+        clock: Clock,
+        random: Random,
+        pages: &dyn Pages,
+        connect: Option<&Connect>,
+    ) -> Result<Connection> {
+        vfs::register()?;
+        let port = Box::new(Port::new(clock, random, options.memory_bytes_max));
+        port.measure(pages)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || rusqlite::Connection::open_with_flags_and_vfs("object", flags, vfs::NAME);
+        let db = port.call(pages, || vfs::opening(&port, open))?;
+        let mut connection = Connection {
+            begin: Own(null_mut()),
+            commit: Own(null_mut()),
+            rollback: Own(null_mut()),
+            db,
+            port,
+            valid_for: Seq(0),
+            uses: 0,
+            bytes: 0,
+        };
+        connection.set_up(options, pages, connect)?;
+        Ok(connection)
+    }
+
+    fn set_up(&mut self, options: &SqlOptions, pages: &dyn Pages, connect: Option<&Connect>) -> Result<()> {
+        let Connection { db, port, .. } = self;
+        // SAFETY: an open handle, before its first statement, as this setting demands; no memory is handed over.
+        unsafe {
+            let none: *mut std::ffi::c_void = null_mut();
+            let db = db.handle();
+            ffi::sqlite3_db_config(
+                db,
+                ffi::SQLITE_DBCONFIG_LOOKASIDE,
+                none,
+                LOOKASIDE_BYTES,
+                LOOKASIDE_SLOTS,
+            );
+        }
+        let mut modules = Vec::new();
+        port.call(pages, || {
+            db.execute_batch(PRAGMAS)?;
+            db.execute_batch(&format!("PRAGMA cache_size = -{};", options.cache_bytes.div_ceil(1024)))?;
+            for (switch, on) in guard::CONFIG {
+                db.set_db_config(*switch, *on)?;
+            }
+            for (limit, value) in guard::limits(options) {
+                db.set_limit(limit, i32::try_from(value).unwrap_or(i32::MAX))?;
+            }
+            db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+            functions::register(db, port.random.clone())
+        })?;
+        if let Some(connect) = connect {
+            let mut setup = Setup::new(db);
+            connect(&mut setup)?;
+            modules = setup.into_modules();
+        }
+        // SAFETY: the handle is used for status only, while it is open.
+        let hooked = Hooked { port: &**port, db: unsafe { db.handle() } };
+        port.call(pages, || {
+            db.progress_handler(
+                OPERATIONS_STEP,
+                Some(move || {
+                    let hooked = hooked;
+                    hooked.port().spend(OPERATIONS_STEP as u64, hooked.cache_bytes())
+                }),
+            )?;
+            db.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+                let hooked = hooked;
+                let port = hooked.port();
+                if port.is_trusted() {
+                    return Authorization::Allow;
+                }
+                guard::authorize(context, &modules).unwrap_or_else(|refusal| {
+                    port.refuse(refusal);
+                    Authorization::Deny
+                })
+            }))
+        })?;
+        self.begin = self.prepare(pages, c"BEGIN")?;
+        self.commit = self.prepare(pages, c"COMMIT")?;
+        self.rollback = self.prepare(pages, c"ROLLBACK")?;
+        Ok(())
+    }
+
+    fn prepare(&self, pages: &dyn Pages, sql: &'static CStr) -> Result<Own> {
+        let mut statement = null_mut();
+        self.call(pages, |db| {
+            // SAFETY: an open handle, text that ends with a zero, and a place for the result.
+            let code = self.port.trusting(|| unsafe {
+                let flags = ffi::SQLITE_PREPARE_PERSISTENT;
+                ffi::sqlite3_prepare_v3(db.handle(), sql.as_ptr(), -1, flags, &mut statement, null_mut())
+            });
+            self.check(code)
+        })?;
+        Ok(Own(statement))
+    }
+
+    /// Runs `f` on the connection, which may read `pages`.
+    pub(super) fn call<'c, R>(
+        &'c self,
+        pages: &dyn Pages,
+        f: impl FnOnce(&'c rusqlite::Connection) -> rusqlite::Result<R>,
+    ) -> Result<R> {
+        self.port.call(pages, || f(&self.db))
+    }
+
+    /// As `call`, for SQL of the engine's own, which the guards let through.
+    pub(super) fn call_trusted<'c, R>(
+        &'c self,
+        pages: &dyn Pages,
+        f: impl FnOnce(&'c rusqlite::Connection) -> rusqlite::Result<R>,
+    ) -> Result<R> {
+        self.port.call(pages, || self.port.trusting(|| f(&self.db)))
+    }
+
+    fn run(&self, pages: &dyn Pages, own: &Own) -> Result<()> {
+        self.port.call(pages, || {
+            // SQLite prepares it anew, and asks the guards, when the schema has changed.
+            // SAFETY: a statement of this connection, which is open.
+            let code = self.port.trusting(|| unsafe {
+                let stepped = ffi::sqlite3_step(own.0);
+                let reset = ffi::sqlite3_reset(own.0);
+                if stepped == ffi::SQLITE_DONE { ffi::SQLITE_OK } else { reset }
+            });
+            self.check(code)
+        })
+    }
+
+    fn check(&self, code: i32) -> rusqlite::Result<()> {
+        if code == ffi::SQLITE_OK {
+            return Ok(());
+        }
+        // SAFETY: the handle is open; the text is copied before the next call.
+        let text = unsafe { CStr::from_ptr(ffi::sqlite3_errmsg(self.db.handle())) };
+        let text = text.to_string_lossy().into_owned();
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(text)))
+    }
+
+    pub(super) fn begin(&self, pages: &dyn Pages) -> Result<()> {
+        self.run(pages, &self.begin)
+    }
+
+    pub(super) fn commit(&self, pages: &dyn Pages) -> Result<()> {
+        self.run(pages, &self.commit)
+    }
+
+    pub(super) fn rollback(&self, pages: &dyn Pages) -> Result<()> {
+        self.run(pages, &self.rollback)
+    }
+
+    /// Rolls back what a transaction that failed has left open. It reads no page: SQLite has kept what it changed.
+    pub(super) fn undo(&self) -> bool {
+        struct Nothing;
+        impl Pages for Nothing {
+            fn read(&self, _number: u32, _offset: usize, _to: &mut [u8]) -> Result<()> {
+                Err(crate::Error::Closed)
+            }
+            fn last(&self) -> Result<u32> {
+                Err(crate::Error::Closed)
+            }
+        }
+        self.is_over() || self.rollback(&Nothing).is_ok()
+    }
+
+    /// Whether the transaction has written.
+    pub(super) fn is_writing(&self) -> bool {
+        matches!(self.db.transaction_state(Some(c"main")), Ok(TransactionState::Write))
+    }
+
+    /// Whether no transaction is open any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.db.is_autocommit()
+    }
+
+    pub(super) fn take_written(&self) -> Written {
+        self.port.take_written()
+    }
+
+    /// Begins a new budget.
+    pub(super) fn set_operations(&self, count: u64) {
+        self.port.set_operations(count);
+    }
+
+    /// What stops the statement that runs, from any thread.
+    pub(super) fn interrupter(&self) -> Arc<crate::sync::atomic::AtomicBool> {
+        self.port.interrupter()
+    }
+
+    /// Memory that the connection holds, in bytes, as it was a few uses ago: asking SQLite takes microseconds.
+    pub(super) fn estimate_bytes(&mut self) -> usize {
+        if self.uses.is_multiple_of(USES_PER_LOOK) || self.uses.is_power_of_two() {
+            self.bytes = self.memory_bytes();
+        }
+        self.uses = self.uses.wrapping_add(1);
+        self.bytes
+    }
+
+    /// Memory that the connection holds: pages, schema and statements, in bytes.
+    fn memory_bytes(&self) -> usize {
+        let of = |what| {
+            let (mut now, mut most) = (0, 0);
+            // SAFETY: an open handle and two places for the results.
+            unsafe { ffi::sqlite3_db_status(self.db.handle(), what, &mut now, &mut most, 0) };
+            usize::try_from(now).unwrap_or(0)
+        };
+        FIXED_BYTES
+            + of(ffi::SQLITE_DBSTATUS_CACHE_USED)
+            + of(ffi::SQLITE_DBSTATUS_SCHEMA_USED)
+            + of(ffi::SQLITE_DBSTATUS_STMT_USED)
+    }
+}
+
+/// A connection's memory is looked up once in so many uses, and after the first few.
+const USES_PER_LOOK: u32 = 64;
+
+/// Small pieces of memory that a connection keeps at hand: their size and number.
+///
+/// Source: chosen; SQLite's default takes 48 KiB of each connection.
+const LOOKASIDE_BYTES: i32 = 512;
+const LOOKASIDE_SLOTS: i32 = 32;
+
+/// What a connection takes beside what SQLite counts, in bytes: its handle, lookaside, port, registered functions.
+///
+/// Source: measured with `sqlite3_memory_used` around an open.
+const FIXED_BYTES: usize = 48 << 10;
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.db.flush_prepared_statement_cache();
+        // SAFETY: the handles are this connection's and are not used again. What else is left was leaked with a `Rows`
+        // that nobody can reach any more; SQLite refuses to close over it.
+        unsafe {
+            for own in [&self.begin, &self.commit, &self.rollback] {
+                ffi::sqlite3_finalize(own.0);
+            }
+            loop {
+                let leaked = ffi::sqlite3_next_stmt(self.db.handle(), null_mut());
+                if leaked.is_null() {
+                    break;
+                }
+                ffi::sqlite3_finalize(leaked);
+            }
+        }
+    }
+}

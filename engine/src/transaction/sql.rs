@@ -1,0 +1,246 @@
+//! The database of an object inside a transaction or a view: where SQLite's pages come from and where they go.
+
+use crate::{
+    Result,
+    sql::{self, Host, PAGE_BYTES, Pages, Refusal, Session, Sql},
+    transaction::{
+        ops::{self, Patch},
+        range::Range,
+        reader::Layers,
+        tx::{Tx, entry_bytes, over},
+        view::View,
+    },
+};
+
+/// Pages as the layers of an object have them.
+fn read_page(layers: &Layers<'_>, number: u32, offset: usize, to: &mut [u8]) -> Result<()> {
+    let page = layers.get(&sql::page_key(number))?;
+    let bytes = page.as_ref().and_then(|page| page.get(offset..)).unwrap_or_default();
+    let have = bytes.len().min(to.len());
+    to[..have].copy_from_slice(&bytes[..have]);
+    to[have..].fill(0);
+    Ok(())
+}
+
+fn last_page(layers: Layers<'_>) -> Result<u32> {
+    let space = (vec![sql::SPACE_SQL], vec![sql::SPACE_SQL + 1]);
+    let last = Range::new(layers, space.0, space.1).reverse().internal().next().transpose()?;
+    Ok(last.and_then(|(key, _)| sql::page_number(&key)).unwrap_or(0))
+}
+
+/// What a savepoint has to know of the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SqlMark {
+    /// SQLite had no transaction then.
+    Idle,
+    /// It has a savepoint of its own.
+    Inner,
+}
+
+impl Pages for Tx<'_> {
+    fn read(&self, number: u32, offset: usize, to: &mut [u8]) -> Result<()> {
+        read_page(&self.layers(), number, offset, to)
+    }
+
+    fn last(&self) -> Result<u32> {
+        last_page(self.layers())
+    }
+}
+
+impl Host for Tx<'_> {
+    fn session(&self) -> Result<&Session> {
+        if self.sql_lost {
+            return Err(Refusal::Undone.into());
+        }
+        let session = match self.sql.get() {
+            Some(session) => session,
+            None => {
+                let session = Session::take(self.engine, self.key, self.resident.pages_seq, self)?;
+                self.sql.get_or_init(|| Box::new(session))
+            }
+        };
+        session.begin(self)?;
+        Ok(session)
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+}
+
+impl Tx<'_> {
+    /// The object's SQL database. What its statements write is part of this transaction's one commit.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// let counters = engine.namespace("counters")?.object("a")?;
+    /// let n: i64 = counters.transact(|tx| {
+    ///     let sql = tx.sql();
+    ///     sql.execute("CREATE TABLE IF NOT EXISTS n (n INTEGER NOT NULL)", [])?;
+    ///     sql.execute("INSERT INTO n VALUES (?1)", [41])?;
+    ///     sql.query_one("SELECT n + 1 FROM n", [], |row| row.get(0))
+    /// }).wait()?;
+    /// assert_eq!(n, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sql(&mut self) -> Sql<'_> {
+        Sql::new(self)
+    }
+
+    /// Lets SQLite commit, and turns the pages that it wrote into ops of this transaction. To be called when the closure
+    /// has succeeded.
+    pub(super) fn hand_over_sql(&mut self) -> Result<()> {
+        if self.sql_lost {
+            return Err(Refusal::Undone.into());
+        }
+        let Some(session) = self.sql.get() else { return Ok(()) };
+        let written = session.hand_over(self)?;
+        if written.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Vec::new();
+        let mut delta = 0;
+        {
+            let layers = self.layers();
+            for (number, page) in written.pages() {
+                let key = sql::page_key(number);
+                let old = layers.get(&key)?;
+                delta += entry_bytes(&key, page.len());
+                delta -= old.as_ref().map_or(0, |old| entry_bytes(&key, old.len()));
+                if number == 1 {
+                    check_schema(session, self, old.as_deref(), page)?;
+                }
+                let old = old.as_deref().unwrap_or_default();
+                match ops::diff_patch(old, page) {
+                    Some(patch) => {
+                        let patch = Patch::parse(&patch).expect("a patch that was just made is one");
+                        ops::patch(&mut changes, &key, patch);
+                    }
+                    None => ops::put(&mut changes, &key, page),
+                }
+            }
+        }
+        if let Some(after) = written.cut_after {
+            let (start, end) = (sql::page_key(after.saturating_add(1)), [sql::SPACE_SQL + 1]);
+            delta -= Range::new(self.layers(), start.to_vec(), end.to_vec()).total_bytes()?;
+            ops::delete_range(&mut changes, &start, Some(&end));
+            self.ops_count += 1;
+        }
+        over("transaction", self.engine.options.transaction_bytes_max, self.ops.len() + changes.len())?;
+        self.ops.extend_from_slice(&changes);
+        self.ops_count += written.pages().count() as u64;
+        self.delta += delta;
+        self.only_deletes = false;
+        self.touches_pages = true;
+        Ok(())
+    }
+
+    /// Forgets the database's uncommitted state, because everything in the object is deleted.
+    pub(super) fn drop_sql(&mut self) {
+        self.touches_pages = true;
+        if let Some(session) = self.sql.take() {
+            self.sql_dropped |= session.is_dirty();
+            // Neither committed nor as the object is: it is closed.
+            session.close(self.engine);
+        }
+    }
+
+    /// Marks where the database stands, before a part that may fail alone.
+    pub(super) fn mark_sql(&mut self) -> Result<SqlMark> {
+        match self.sql.get() {
+            Some(session) if session.has_begun() => {
+                session.savepoint(self)?;
+                Ok(SqlMark::Inner)
+            }
+            _ => Ok(SqlMark::Idle),
+        }
+    }
+
+    /// Ends that part.
+    pub(super) fn release_sql(&mut self, mark: SqlMark) -> Result<()> {
+        match self.sql.get() {
+            Some(session) if mark == SqlMark::Inner && session.has_begun() => session.release(self),
+            _ => Ok(()),
+        }
+    }
+
+    /// Undoes what that part did to the database.
+    pub(super) fn roll_back_sql(&mut self, mark: SqlMark) {
+        let outcome = match (self.sql.get(), mark) {
+            (None, SqlMark::Idle) => Ok(()),
+            // What was written before the savepoint went with it.
+            (None, SqlMark::Inner) => {
+                self.sql_lost |= self.sql_dropped;
+                Ok(())
+            }
+            (Some(session), SqlMark::Idle) => session.take_back(self),
+            (Some(session), SqlMark::Inner) if self.sql_dropped => {
+                self.sql_lost = true;
+                session.take_back(self)
+            }
+            (Some(session), SqlMark::Inner) => session.roll_back_to(self),
+        };
+        self.sql_lost |= outcome.is_err();
+    }
+}
+
+/// Refuses a schema with names that are the engine's, which a rename can make past the authorizer. Bytes 40 to 43 of the
+/// first page change with the schema.
+fn check_schema(session: &Session, pages: &dyn Pages, old: Option<&[u8]>, new: &[u8]) -> Result<()> {
+    const COOKIE: std::ops::Range<usize> = 40..44;
+    debug_assert_eq!(new.len(), PAGE_BYTES);
+    if old.and_then(|old| old.get(COOKIE)) == new.get(COOKIE) {
+        return Ok(());
+    }
+    session.check_names(pages)
+}
+
+impl Pages for View<'_> {
+    fn read(&self, number: u32, offset: usize, to: &mut [u8]) -> Result<()> {
+        read_page(&self.layers(), number, offset, to)
+    }
+
+    fn last(&self) -> Result<u32> {
+        last_page(self.layers())
+    }
+}
+
+impl Host for View<'_> {
+    fn session(&self) -> Result<&Session> {
+        match self.sql.get() {
+            Some(session) => Ok(session),
+            None => {
+                let session = self.start_sql()?;
+                Ok(self.sql.get_or_init(|| Box::new(session)))
+            }
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        false
+    }
+}
+
+impl View<'_> {
+    /// The object's SQL database as this view sees it, for queries.
+    ///
+    /// ```
+    /// # fn main() -> lineal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = lineal::Engine::open(dir.path())?;
+    /// # let object = engine.namespace("n")?.object("o")?;
+    /// object.transact(|tx| tx.sql().execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)")).wait()?;
+    /// let before = object.bookmark().wait()?;
+    /// object.transact(|tx| tx.sql().execute("UPDATE t SET x = 2", [])).wait()?;
+    /// let x: i64 = object.at(&before)?.sql().query_one("SELECT x FROM t", [], |row| row.get(0))?;
+    /// assert_eq!(x, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sql(&self) -> Sql<'_> {
+        Sql::new(self)
+    }
+}

@@ -1,0 +1,332 @@
+//! SQL inside objects: one commit with key-value writes, savepoints, errors, guards, the past.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use lineal::{Engine, Error, Object, Options, SqlErrorCode, SqlOptions, rusqlite::params};
+
+fn open(dir: &std::path::Path) -> Engine {
+    Options::new().open(dir).unwrap()
+}
+
+fn object(engine: &Engine) -> Object {
+    engine.namespace("rooms").unwrap().object("lobby").unwrap()
+}
+
+fn code(error: &Error) -> SqlErrorCode {
+    match error {
+        Error::Sql(error) => error.code(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn count(object: &Object) -> i64 {
+    object.read(|view| view.sql().query_one("SELECT count(*) FROM t", [], |row| row.get(0))).wait().unwrap()
+}
+
+const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT UNIQUE)";
+
+#[test]
+fn sql_and_key_values_are_one_commit() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby
+        .transact(|tx| {
+            tx.put("k", "v")?;
+            tx.sql().execute_batch(TABLE)?;
+            tx.sql().execute("INSERT INTO t (x) VALUES (?1)", ["a"])?;
+            tx.put("l", "w")
+        })
+        .wait()
+        .unwrap();
+    assert_eq!((lobby.info().unwrap().seq, count(&lobby)), (1, 1));
+    // An error undoes both.
+    let failed: Result<(), Error> = lobby
+        .transact(|tx| {
+            tx.put("k", "changed")?;
+            tx.sql().execute("INSERT INTO t (x) VALUES ('b')", [])?;
+            Err(Error::other("no"))
+        })
+        .wait();
+    assert!(failed.is_err());
+    assert_eq!((lobby.info().unwrap().seq, count(&lobby)), (1, 1));
+    assert_eq!(lobby.read(|view| view.get("k")).wait().unwrap().unwrap(), b"v"[..]);
+    // A panic too.
+    let panicking = lobby.clone();
+    let panicked = std::thread::spawn(move || {
+        let _ = panicking.transact(|tx| -> Result<(), Error> {
+            tx.sql().execute("INSERT INTO t (x) VALUES ('b')", [])?;
+            panic!("on purpose")
+        });
+    });
+    assert!(panicked.join().is_err());
+    assert_eq!(count(&lobby), 1);
+    // Only reading commits nothing.
+    lobby
+        .transact(|tx| tx.sql().query_one("SELECT x FROM t", [], |row| row.get::<String>(0)))
+        .wait()
+        .unwrap();
+    assert_eq!(lobby.info().unwrap().seq, 1);
+    engine.close().unwrap();
+    let engine = open(temp.path());
+    assert_eq!(count(&object(&engine)), 1);
+    engine.checkpoint().unwrap();
+    engine.close().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    assert_eq!(count(&lobby), 1);
+    lobby.transact(|tx| tx.sql().execute("INSERT INTO t (x) VALUES (?1)", ["c"])).wait().unwrap();
+    assert_eq!(count(&lobby), 2);
+    assert_eq!(lobby.verify().unwrap().commits, 2);
+}
+
+#[test]
+fn savepoints_undo_both() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby
+        .transact(|tx| {
+            // The database is first used inside.
+            let failed: Result<(), Error> = tx.savepoint(|tx| {
+                tx.sql().execute_batch(TABLE)?;
+                Err(Error::other("no"))
+            });
+            assert!(failed.is_err());
+            tx.sql().execute_batch(TABLE)?;
+            tx.sql().execute("INSERT INTO t (x) VALUES ('a')", [])?;
+            let failed: Result<(), Error> = tx.savepoint(|tx| {
+                tx.put("k", "v")?;
+                tx.sql().execute("INSERT INTO t (x) VALUES ('b')", [])?;
+                tx.savepoint(|tx| tx.sql().execute("INSERT INTO t (x) VALUES ('c')", []))?;
+                Err(Error::other("no"))
+            });
+            assert!(failed.is_err());
+            tx.savepoint(|tx| tx.sql().execute("INSERT INTO t (x) VALUES ('d')", []))?;
+            assert!(!tx.contains("k")?);
+            let xs: Vec<String> = tx
+                .sql()
+                .query_map("SELECT x FROM t ORDER BY x", [], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            assert_eq!(xs, ["a", "d"]);
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    assert_eq!(count(&lobby), 2);
+}
+
+#[test]
+fn delete_all_takes_the_database_along() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby.transact(|tx| tx.sql().execute_batch(TABLE)).wait().unwrap();
+    let full = lobby.bookmark().wait().unwrap();
+    lobby
+        .transact(|tx| {
+            tx.sql().execute("INSERT INTO t (x) VALUES ('a')", [])?;
+            tx.delete_all()?;
+            assert_eq!(
+                tx.sql().query_one("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<i64>(0))?,
+                0
+            );
+            tx.sql().execute_batch("CREATE TABLE u (y)")
+        })
+        .wait()
+        .unwrap();
+    let tables = |lobby: &Object| {
+        lobby
+            .read(|view| {
+                view.sql().query_one("SELECT group_concat(name) FROM sqlite_schema", [], |row| row.get(0))
+            })
+            .wait()
+            .unwrap()
+    };
+    let only: Option<String> = tables(&lobby);
+    assert_eq!(only.as_deref(), Some("u"));
+    // What a savepoint cannot give back makes the transaction fail, and says so.
+    let lost = lobby
+        .transact(|tx| {
+            tx.sql().execute("INSERT INTO u VALUES (1)", [])?;
+            let failed: Result<(), Error> = tx.savepoint(|tx| {
+                tx.delete_all()?;
+                Err(Error::other("no"))
+            });
+            assert!(failed.is_err());
+            Ok(())
+        })
+        .wait();
+    assert_eq!(code(&lost.unwrap_err()), SqlErrorCode::Refused);
+    assert_eq!(tables(&lobby).as_deref(), Some("u"));
+    lobby.restore(&full).wait().unwrap();
+    assert_eq!(tables(&lobby).as_deref(), Some("t,sqlite_autoindex_t_1"));
+    lobby.delete().wait().unwrap();
+    assert_eq!(tables(&lobby), None);
+}
+
+#[test]
+fn a_statement_that_fails_leaves_the_rest_and_a_batch_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby
+        .transact(|tx| {
+            let sql = tx.sql();
+            sql.execute_batch(TABLE)?;
+            sql.execute("INSERT INTO t (x) VALUES ('a')", [])?;
+            let twice = sql.execute("INSERT INTO t (x) VALUES ('b'), ('a')", []).unwrap_err();
+            assert_eq!(code(&twice), SqlErrorCode::Constraint);
+            let batch = "INSERT INTO t (x) VALUES ('c'); INSERT INTO t (x) VALUES ('a');";
+            assert_eq!(code(&sql.execute_batch(batch).unwrap_err()), SqlErrorCode::Constraint);
+            assert_eq!(code(&sql.execute("SELEC", []).unwrap_err()), SqlErrorCode::Statement);
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    assert_eq!(count(&lobby), 1);
+    let undone = lobby
+        .transact(|tx| {
+            let sql = tx.sql();
+            sql.execute("INSERT INTO t (x) VALUES ('d')", [])?;
+            let error = sql.execute("INSERT OR ROLLBACK INTO t (x) VALUES ('a')", []).unwrap_err();
+            assert!(matches!(&error, Error::Sql(error) if error.undid()), "{error}");
+            assert!(sql.execute("INSERT INTO t (x) VALUES ('e')", []).is_err());
+            Ok(())
+        })
+        .wait();
+    assert_eq!(code(&undone.unwrap_err()), SqlErrorCode::Refused);
+    assert_eq!(count(&lobby), 1);
+    lobby.transact(|tx| tx.sql().execute("INSERT INTO t (x) VALUES ('e')", [])).wait().unwrap();
+}
+
+#[test]
+fn the_past_answers_queries() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby.transact(|tx| tx.sql().execute_batch(TABLE)).wait().unwrap();
+    for n in 0..200_i64 {
+        lobby
+            .transact(|tx| tx.sql().execute("INSERT INTO t (x) VALUES (?1)", params![format!("{n:0100}")]))
+            .wait()
+            .unwrap();
+        if n % 50 == 20 {
+            engine.checkpoint().unwrap();
+        }
+    }
+    for seq in [1, 2, 40, 100, 201] {
+        let view = lobby.at_seq(seq).unwrap();
+        let rows: i64 = view.sql().query_one("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, seq as i64 - 1);
+        let sound: String = view.sql().query_one("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        assert_eq!(code(&view.sql().execute("DELETE FROM t", []).unwrap_err()), SqlErrorCode::ReadOnly);
+    }
+    let copy = engine.namespace("rooms").unwrap().object("copy").unwrap();
+    lobby.fork(&lobby.bookmark_of(101).unwrap(), &copy).wait().unwrap();
+    assert_eq!(count(&copy), 100);
+    copy.transact(|tx| tx.sql().execute("DELETE FROM t", [])).wait().unwrap();
+    assert_eq!((count(&copy), count(&lobby)), (0, 200));
+    let undo = lobby.restore(&lobby.bookmark_of(51).unwrap()).wait().unwrap();
+    assert_eq!(count(&lobby), 50);
+    lobby.restore(&undo).wait().unwrap();
+    assert_eq!(count(&lobby), 200);
+}
+
+#[test]
+fn rows_are_lazy_and_counted() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby
+        .transact(|tx| {
+            let sql = tx.sql();
+            sql.execute_batch(TABLE)?;
+            let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+                        INSERT INTO t (id, x) SELECT i, 'x' || i FROM n";
+            assert_eq!(sql.execute(many, [])?, 1000);
+            assert_eq!(sql.rows_written()?, 1000);
+            assert!(sql.database_size()? >= 8 * 4096);
+            let before = sql.rows_read()?;
+            let mut rows = sql.query("SELECT id, x FROM t ORDER BY id", [])?;
+            assert_eq!(rows.column_names(), ["id", "x"]);
+            for n in 1..=3_i64 {
+                let row = rows.next()?.unwrap();
+                assert_eq!((row.get::<i64>(0)?, row.get::<String>("x")?), (n, format!("x{n}")));
+            }
+            drop(rows);
+            assert!(sql.rows_read()? - before < 10, "{}", sql.rows_read()? - before);
+            assert_eq!(sql.last_insert_rowid()?, 1000);
+            assert_eq!(
+                sql.query_optional("SELECT 1 FROM t WHERE id = 0", [], |row| row.get::<i64>(0))?,
+                None
+            );
+            let error = sql.query_one("SELECT id FROM t", [], |row| row.get::<i64>(0)).unwrap_err();
+            assert_eq!(code(&error), SqlErrorCode::ManyRows);
+            let big: i64 = sql.query_one("SELECT ?1", [i64::MIN], |row| row.get(0))?;
+            assert_eq!(big, i64::MIN);
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+}
+
+#[test]
+fn budgets_end_in_typed_errors_and_leave_the_object_usable() {
+    let temp = tempfile::tempdir().unwrap();
+    let sql = SqlOptions::new().operations_max(2_000_000).memory_bytes_max(4 << 20);
+    let engine = Options::new().sql(sql).open(temp.path()).unwrap();
+    let lobby = object(&engine);
+    lobby.transact(|tx| tx.sql().execute_batch(TABLE)).wait().unwrap();
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let error =
+        lobby.transact(|tx| tx.sql().query_one(endless, [], |row| row.get::<i64>(0))).wait().unwrap_err();
+    assert_eq!(code(&error), SqlErrorCode::Budget);
+    let error =
+        lobby.read(|view| view.sql().query_one(endless, [], |row| row.get::<i64>(0))).wait().unwrap_err();
+    assert_eq!(code(&error), SqlErrorCode::Budget);
+    let sort = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+                SELECT randomblob(1000) AS b FROM n ORDER BY b";
+    let error =
+        lobby.transact(|tx| tx.sql().query_map(sort, [], |row| row.get::<Vec<u8>>(0))?.count_ok()).wait();
+    assert_eq!(code(&error.unwrap_err()), SqlErrorCode::Memory);
+    let write = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+                 INSERT INTO t (x) SELECT randomblob(1000) FROM n";
+    let error = lobby.transact(|tx| tx.sql().execute(write, [])).wait().unwrap_err();
+    assert_eq!(code(&error), SqlErrorCode::Memory);
+    assert_eq!(count(&lobby), 0);
+    lobby.transact(|tx| tx.sql().execute("INSERT INTO t (x) VALUES ('a')", [])).wait().unwrap();
+    assert_eq!(count(&lobby), 1);
+}
+
+trait CountOk {
+    fn count_ok(self) -> lineal::Result<usize>;
+}
+
+impl<T, I: Iterator<Item = lineal::Result<T>>> CountOk for I {
+    fn count_ok(mut self) -> lineal::Result<usize> {
+        self.try_fold(0, |count, item| item.map(|_| count + 1))
+    }
+}
+
+#[test]
+fn a_statement_can_be_interrupted_from_elsewhere() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    let other = lobby.clone();
+    let stopper = std::thread::spawn(move || {
+        while !other.interrupt_sql() {
+            std::thread::yield_now();
+        }
+        // The first may have come before the statement began its budget.
+        while other.interrupt_sql() {
+            std::thread::yield_now();
+        }
+    });
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let error =
+        lobby.transact(|tx| tx.sql().query_one(endless, [], |row| row.get::<i64>(0))).wait().unwrap_err();
+    assert_eq!(code(&error), SqlErrorCode::Interrupted);
+    stopper.join().unwrap();
+}
