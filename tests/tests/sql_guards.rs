@@ -191,6 +191,8 @@ const HUNGRY: &[(&str, &[Code])] = &[
     ),
     ("SELECT json(replace(hex(zeroblob(500000)), '0', '['))", &[Code::Statement]),
     ("SELECT json_array_length(json('[' || replace(hex(zeroblob(900000)), '0', '1,') || '1]'))", &[]),
+    ("SELECT instr(zeroblob(4000000), CAST(zeroblob(2000000) || x'01' AS BLOB))", &[]),
+    ("SELECT length(replace(hex(zeroblob(2000000)), hex(zeroblob(1000000)) || '1', ''))", &[]),
     ("SELECT hex(zeroblob(500)) LIKE replace(hex(zeroblob(600)), '0', '%')", &[Code::Other, Code::Statement]),
     ("SELECT x FROM t WHERE x GLOB replace(hex(zeroblob(1000)), '0', '*')", &[Code::Other, Code::Statement]),
 ];
@@ -364,8 +366,18 @@ fn features_that_are_on_by_default_work() {
                 ("pi()", std::f64::consts::PI),
                 ("ceil(1.2)", 2.0),
                 ("radians(180)", std::f64::consts::PI),
+                ("instr('añb', 'b')", 3.0),
+                ("instr(x'61c3b162', x'62')", 4.0),
+                ("instr('abc', '')", 1.0),
+                ("instr(12345, 34)", 3.0),
+                (
+                    "instr('abc', 'd') + length(replace('a,b,c', ',', '--')) + length(replace(1.5, '.', ''))",
+                    9.0,
+                ),
+                ("replace('7x', 'x', '')", 7.0),
             ] {
-                let found: f64 = sql.query_one(&format!("SELECT {expression}"), [], |row| row.get(0))?;
+                let found: f64 =
+                    sql.query_one(&format!("SELECT CAST({expression} AS REAL)"), [], |row| row.get(0))?;
                 assert!((found - value).abs() < 1e-9, "{expression}: {found}");
             }
             let nothing: Option<f64> = sql.query_one("SELECT sqrt(-1)", [], |row| row.get(0))?;

@@ -130,7 +130,7 @@ impl Connection {
                 db.set_limit(limit, i32::try_from(value).unwrap_or(i32::MAX))?;
             }
             db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-            functions::register(db, port.random.clone())
+            functions::register(db, port.random.clone(), options.length_max)
         })?;
         if let Some(connect) = connect {
             let mut setup = Setup::new(db);

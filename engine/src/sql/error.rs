@@ -228,9 +228,14 @@ impl From<rusqlite::Error> for SqlError {
         if message.contains("VACUUM") {
             return SqlError { extended, ..SqlError::of(Refusal::Vacuum) };
         }
+        // A function of ours cannot give SQLite's code along with its message.
+        let code = if message == TOO_BIG { SqlErrorCode::TooLarge } else { code };
         SqlError { code, extended, message, undid: false }
     }
 }
+
+/// What SQLite says of a string over its limit.
+pub(super) const TOO_BIG: &str = "string or blob too big";
 
 fn code_of(error: rusqlite::ffi::Error) -> SqlErrorCode {
     match error.code {
