@@ -259,6 +259,10 @@ impl Connection {
         self.port.take_written()
     }
 
+    pub(super) fn recycle(&self, written: Written) {
+        self.port.recycle(written);
+    }
+
     /// Begins a new budget.
     pub(super) fn set_operations(&self, count: u64) {
         self.port.set_operations(count);

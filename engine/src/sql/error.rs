@@ -120,6 +120,10 @@ impl SqlError {
         }
     }
 
+    pub(super) fn new(code: SqlErrorCode, message: impl Into<String>) -> SqlError {
+        SqlError { code, extended: 0, message: message.into(), undid: false }
+    }
+
     pub(super) fn refused(refusal: Refusal, error: &rusqlite::Error) -> SqlError {
         let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
         SqlError { extended, ..SqlError::of(refusal) }

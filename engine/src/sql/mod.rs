@@ -12,6 +12,7 @@
 //! before its own record is made, takes the pages, and logs what changed in each.
 
 mod connection;
+mod diff;
 mod error;
 mod functions;
 mod guard;
@@ -22,18 +23,19 @@ mod session;
 mod setup;
 mod vfs;
 
+pub use self::{
+    diff::{RowDifference, TableDifference},
+    error::{SqlError, SqlErrorCode},
+    rows::{Mapped, Row, Rows},
+    session::Sql,
+    setup::Setup,
+};
 pub(crate) use self::{
     error::Refusal,
     guard::is_reserved,
     pool::Pool,
     port::{PAGE_BYTES, Pages},
     session::{Host, Session},
-};
-pub use self::{
-    error::{SqlError, SqlErrorCode},
-    rows::{Mapped, Row, Rows},
-    session::Sql,
-    setup::Setup,
 };
 
 /// First byte of the keys that pages have.

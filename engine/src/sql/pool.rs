@@ -7,6 +7,7 @@ use lineal_wal::{NamespaceId, ObjectKey, Seq};
 use super::{SqlOptions, connection::Connection, port::Pages, setup::Connect};
 use crate::{
     Options, Result,
+    object::table::KeyHash,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -21,9 +22,9 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Kept {
-    idle: HashMap<ObjectKey, Idle>,
+    idle: HashMap<ObjectKey, Idle, KeyHash>,
     /// What interrupts the connections in use.
-    in_use: HashMap<ObjectKey, Arc<AtomicBool>>,
+    in_use: HashMap<ObjectKey, Arc<AtomicBool>, KeyHash>,
     bytes: usize,
     tick: u64,
 }

@@ -106,6 +106,11 @@ impl Session {
         Ok(written)
     }
 
+    /// Takes back the buffer of what was handed over.
+    pub(crate) fn recycle(&self, written: Written) {
+        self.connection.recycle(written);
+    }
+
     /// Undoes what was not handed over.
     pub(crate) fn take_back(&self, pages: &dyn Pages) -> Result<()> {
         if !self.began.replace(false) || self.connection.is_over() {

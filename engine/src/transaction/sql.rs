@@ -2,6 +2,7 @@
 
 use crate::{
     Result,
+    object::overlay::Found,
     sql::{self, Host, PAGE_BYTES, Pages, Refusal, Session, Sql},
     transaction::{
         ops::{self, Patch},
@@ -20,6 +21,15 @@ fn read_page(layers: &Layers<'_>, number: u32, offset: usize, to: &mut [u8]) -> 
     to[..have].copy_from_slice(&bytes[..have]);
     to[have..].fill(0);
     Ok(())
+}
+
+/// The page as the newest overlay has it, where that has all of it: without copying it.
+fn newest_in_memory<'l>(layers: &'l Layers<'_>, key: &[u8]) -> Option<&'l [u8]> {
+    let newest = layers.overlays().map(|overlay| overlay.get(key)).find(|found| *found != Found::Below)?;
+    match newest {
+        Found::Value(value) => Some(value.bytes()),
+        _ => None,
+    }
 }
 
 fn last_page(layers: Layers<'_>) -> Result<u32> {
@@ -107,14 +117,20 @@ impl Tx<'_> {
             let layers = self.layers();
             for (number, page) in written.pages() {
                 let key = sql::page_key(number);
-                let old = layers.get(&key)?;
+                let below;
+                let old = match newest_in_memory(&layers, &key) {
+                    Some(old) => Some(old),
+                    None => {
+                        below = layers.get(&key)?;
+                        below.as_deref()
+                    }
+                };
                 delta += entry_bytes(&key, page.len());
-                delta -= old.as_ref().map_or(0, |old| entry_bytes(&key, old.len()));
+                delta -= old.map_or(0, |old| entry_bytes(&key, old.len()));
                 if number == 1 {
-                    check_schema(session, self, old.as_deref(), page)?;
+                    check_schema(session, self, old, page)?;
                 }
-                let old = old.as_deref().unwrap_or_default();
-                match ops::diff_patch(old, page) {
+                match ops::diff_patch(old.unwrap_or_default(), page) {
                     Some(patch) => {
                         let patch = Patch::parse(&patch).expect("a patch that was just made is one");
                         ops::patch(&mut changes, &key, patch);
@@ -135,6 +151,9 @@ impl Tx<'_> {
         self.delta += delta;
         self.only_deletes = false;
         self.touches_pages = true;
+        if let Some(session) = self.sql.get() {
+            session.recycle(written);
+        }
         Ok(())
     }
 
