@@ -51,7 +51,11 @@ pub use lineal_wal::{EngineId, Lsn, Micros, NamespaceId, ObjectId, ObjectKey};
 
 pub use self::{
     checkpoint::Checkpointed,
-    engine::{Engine, Objects, Stats, stats::VerifyReport},
+    engine::{
+        Engine, Objects, Stats,
+        purged::{PurgeReport, PurgeTrace},
+        stats::VerifyReport,
+    },
     error::{Error, ErrorKind, OtherError, Result},
     gate::{
         event::Cx,

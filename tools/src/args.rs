@@ -93,10 +93,13 @@ Examples:
 "#;
 
 const VERIFY_HELP: &str = "\
-Checks every file, every checksum and every object's chain, and says what it checked. The directory stays as it is.
+Checks every file, every checksum and every object's chain, and says what it checked. With --purged it searches every file,
+unused parts of the log and of the catalog included, for what is left of purged objects; if there is something, or that
+cannot be ruled out, the exit code is 1. lineal compact takes it away. The directory stays as it is.
 
-Example:
+Examples:
   lineal verify --dir data
+  lineal compact --dir data && lineal verify --dir data --purged
 ";
 
 const PROOF_HELP: &str = "\
@@ -111,7 +114,8 @@ Examples:
 ";
 
 const COMPACT_HELP: &str = "\
-Merges all packs into one. What is older than a namespace's retention, and that no pin, fork or restore needs, goes for good.
+Merges all packs into one. What is older than a namespace's retention, and that no pin, fork or restore needs, goes for good;
+so does what is left of purged objects, in any file.
 By itself the engine does this when a good part of the history is beyond. The clock that counts follows a leap of the wall
 clock by a day at most.
 
@@ -371,6 +375,9 @@ pub(crate) struct Dump {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) dir: Dir,
+    /// Search for what is left of purged objects, instead
+    #[arg(long)]
+    pub(crate) purged: bool,
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -20,6 +20,7 @@ mod open;
 mod packs;
 mod snapshot;
 mod table;
+mod traces;
 mod verify;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use lineal_wal::{Disk, EngineId};
 
 pub(crate) use self::error::CatalogError;
 pub(crate) use self::snapshot::{Heads, Located, RunRef, Snapshot};
+pub(crate) use self::traces::Floors;
 use self::{
     open::{Look, decide},
     packs::{Member, Packs},

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    catalog::Snapshot,
+    catalog::{Floors, Snapshot},
     engine::{CheckpointState, EngineInner, holds, system},
     history::retention::Retention,
     object::{
@@ -58,7 +58,7 @@ const FOLLOWERS_BYTES_MAX: u64 = 128 << 10;
 pub(crate) fn compact(
     engine: &Arc<EngineInner>,
     state: &CheckpointState,
-    retire: Option<Retire>,
+    retire: Option<&Retire>,
 ) -> Result<bool> {
     let force = retire.is_some();
     let snapshot = engine.catalog.snapshot();
@@ -70,14 +70,14 @@ pub(crate) fn compact(
     let _entered = span.enter();
     let dropped: HashSet<NamespaceId> = system::dropped(engine)?.into_iter().collect();
     let mut pack = NewPack::create(engine, PackKind::Compaction)?;
-    let merge = Merge { snapshot: &snapshot, dropped: &dropped, retire: retire.as_ref() };
+    let merge = Merge { snapshot: &snapshot, dropped: &dropped, retire };
     if let Err(error) = merge.run(&inputs, &mut pack) {
         pack.abandon();
         return Err(error);
     }
     // From here to the new list nothing can begin to need what was left out.
-    let _shut = retire.as_ref().map(|_| engine.retiring.shut());
-    if retire.as_ref().is_some_and(|retire| engine.retiring.needs(&retire.retired())) {
+    let _shut = retire.map(|_| engine.retiring.shut());
+    if retire.is_some_and(|retire| engine.retiring.needs(&retire.retired())) {
         tracing::info!("what was about to go is needed again, so it stays until the next time");
         pack.abandon();
         return Ok(false);
@@ -165,6 +165,9 @@ impl Merge<'_> {
         let newest = newest_head(self.snapshot, &object)?;
         let floor = newest.as_ref().map_or(Seq(0), |found| found.head.floor);
         let newest_seq = newest.as_ref().map_or(Seq(0), |found| found.head.seq);
+        if let Some(retire) = self.retire.filter(|_| floor > Seq(0)) {
+            retire.purged.borrow_mut().insert(object, floor);
+        }
         let mut head: Option<Copy> = None;
         let mut versions: Vec<Copy> = Vec::new();
         let mut heads: BTreeMap<Seq, Head> = BTreeMap::new();
@@ -279,6 +282,8 @@ pub(super) struct Retire {
     in_use: HashSet<ObjectKey>,
     /// The objects whose history was cut, and the version it begins with now.
     retired: RefCell<HashMap<ObjectKey, Seq>>,
+    /// The objects that were purged, and the seq up to which nothing of them is left.
+    purged: RefCell<Floors>,
 }
 
 impl Retire {
@@ -289,7 +294,13 @@ impl Retire {
             held: holds::all(engine)?,
             in_use: in_use(engine)?,
             retired: RefCell::default(),
+            purged: RefCell::default(),
         })
+    }
+
+    /// The purged objects that the merge came by.
+    pub(super) fn purged(&self) -> Ref<'_, Floors> {
+        self.purged.borrow()
     }
 
     fn retired(&self) -> Ref<'_, HashMap<ObjectKey, Seq>> {

@@ -219,6 +219,17 @@ pub(crate) fn follow_clock(engine: &Arc<EngineInner>, trusted: bool) -> Result<M
     .wait()
 }
 
+/// Makes a commit that stands in the log's new segment, durably.
+pub(crate) fn renewed(engine: &Arc<EngineInner>) -> Result<()> {
+    let wall = (engine.options.clock)();
+    write(engine, |tx| {
+        let running = tx.get(RUNNING)?.map(|row| Running::decode(&row).ok_or_else(bad_row)).transpose()?;
+        tx.cause("the log was renewed after a purge")?;
+        tx.put(RUNNING, running.unwrap_or_else(|| Running::start(wall)).encode())
+    })
+    .wait()
+}
+
 fn encode(id: NamespaceId, quotas: Quotas) -> [u8; ROW_BYTES] {
     let mut row = [0; ROW_BYTES];
     row[..4].copy_from_slice(&id.0.to_le_bytes());

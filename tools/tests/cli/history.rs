@@ -347,3 +347,51 @@ fn retention_is_set_and_packs_are_merged() {
     assert_eq!(merged["packs"].as_u64(), Some(1));
     stdout(&["verify", "--dir", at]);
 }
+
+#[test]
+fn what_is_purged_is_gone_from_every_file_after_compact_and_verify_proves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = text(dir.path());
+    filled(dir.path());
+    assert!(stdout(&["verify", "--dir", path, "--purged"]).contains("no object was purged"));
+    // What no codec shortens: the digits of a long product.
+    let mut number = 0x1234_5678_9abc_def1_u64;
+    let secret: String = (0..300)
+        .map(|_| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{number:016x}")
+        })
+        .collect();
+    let mut exec = Exec::start(dir.path());
+    let put = json!({"op": "put", "ns": "rooms", "obj": "vault", "key": "k", "value": secret});
+    exec.done(&put.to_string());
+    exec.done(r#"{"op":"put","ns":"rooms","obj":"vault","key":"l","value":"swordfish swordfish swordfish swordfish"}"#);
+    exec.done(r#"{"op":"checkpoint"}"#);
+    exec.done(r#"{"op":"purge","ns":"rooms","obj":"vault"}"#);
+    exec.kill();
+    let holds = |what: &str| {
+        let holds = |bytes: &[u8]| bytes.windows(what.len()).any(|window| window == what.as_bytes());
+        image(dir.path()).iter().filter(|(_, bytes)| holds(bytes)).count()
+    };
+    assert!(holds("swordfish") > 0);
+    let left = run(&["verify", "--dir", path, "--purged"]);
+    assert_eq!(code(&left), 1);
+    let said = String::from_utf8(left.stdout).unwrap();
+    assert!(said.contains("log/") && said.contains("packs/") && said.contains("lineal compact"), "{said}");
+    let left = run(&["verify", "--dir", path, "--purged", "--json"]);
+    assert_eq!(code(&left), 1);
+    let said: Value = serde_json::from_slice(&left.stdout).unwrap();
+    assert_eq!((&said["ok"], &said["objects"]), (&json!(false), &json!(1)));
+
+    stdout(&["compact", "--dir", path]);
+    let clean: Value =
+        serde_json::from_str(&stdout(&["verify", "--dir", path, "--purged", "--json"])).unwrap();
+    assert_eq!((&clean["ok"], &clean["found"]), (&json!(true), &json!([])), "{clean}");
+    assert!(stdout(&["verify", "--dir", path, "--purged"]).contains("nothing is left"));
+    for at in (0..secret.len() - 32).step_by(32) {
+        assert_eq!(holds(&secret[at..at + 32]), 0);
+    }
+    assert_eq!(holds("swordfish"), 0);
+    stdout(&["verify", "--dir", path]);
+    assert_eq!(on_lobby(dir.path(), "get", &["topic"]), "welcome");
+}
