@@ -68,7 +68,7 @@ pub use self::{
         change::{Change, CutTo},
         commits::{CommitInfo, History},
         diff::{Diff, Difference},
-        retention::Retention,
+        retention::{Lineage, Retention},
     },
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},

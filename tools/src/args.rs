@@ -4,7 +4,7 @@ mod past;
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand};
+use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand, ValueEnum};
 use lineal::ObjectId;
 
 use self::past::{
@@ -130,6 +130,7 @@ Examples:
   lineal retention --dir data --ns rooms --days 90
   lineal retention --dir data --ns rooms --days 30 --bytes 10000000
   lineal retention --dir data --ns audit --forever
+  lineal retention --dir data --ns audit --days 30 --lineage forever    verify walks from the first commit all the same
 ";
 
 const STAT_HELP: &str = "\
@@ -411,6 +412,14 @@ pub(crate) struct Compact {
     pub(crate) json: bool,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Lineage {
+    /// The hash of the last commit that goes
+    Anchor,
+    /// The headers of all commits, without what they wrote
+    Forever,
+}
+
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Keep {
     /// The data directory
@@ -428,6 +437,9 @@ pub(crate) struct Keep {
     /// Keep all of it
     #[arg(long)]
     pub(crate) forever: bool,
+    /// What stays of older commits: their headers for ever, or an anchor that the chain verifies from
+    #[arg(long, value_name = "HOW")]
+    pub(crate) lineage: Option<Lineage>,
     /// Only say what would be kept
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -1,6 +1,6 @@
 //! Compaction: merges packs of about one size, puts each object's parts side by side, and drops what nothing needs.
 //!
-//! Parts are copied unchanged. Dropped are: heads that a newer one supersedes and that are no versions of their own,
+//! Parts are copied unchanged, but for runs that keep their headers alone. Dropped are: heads that a newer one supersedes and that are no versions of their own,
 //! because their leaves hold less than they cover; everything up to an object's newest purge; and all parts of dropped
 //! namespaces. All other versions are history and stay.
 
@@ -12,12 +12,13 @@ use std::{
 };
 
 use lineal_snapshot::{
-    EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, Run, StoredPart,
+    DecodeError, EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, Run,
+    StoredPart, run_sub_key,
 };
 use lineal_wal::{Micros, NamespaceId, ObjectKey, Seq};
 
 use super::{
-    Footing, NewPack,
+    Footing, NewPack, headers,
     retire::{self, Past},
 };
 use crate::{
@@ -135,6 +136,8 @@ struct Copy {
     pack: Arc<Pack>,
     /// The part itself, where it stood behind a head and has no entry of its own.
     stored: Option<StoredPart>,
+    /// The object's salt, of a run that is written without its ops.
+    salt: Option<[u8; 16]>,
 }
 
 struct Input {
@@ -204,7 +207,15 @@ impl Merge<'_> {
             && let Some(from) = retire.keep_from(object, heads, &found.head, &runs)?
         {
             versions.retain(|version| version.key.seq >= from.seq);
-            runs.retain(|run| run.key.seq > from.seq);
+            found.head.headers =
+                retire.forever.contains(&object.namespace).then(|| headers::begin(object, &found.head));
+            match found.head.headers {
+                Some(_) => {
+                    let retired = runs.iter_mut().take_while(|run| run.key.seq <= from.seq);
+                    retired.for_each(|run| run.salt = found.head.salt);
+                }
+                None => runs.retain(|run| run.key.seq > from.seq),
+            }
             retain_read(&mut others, &from);
             found.head.anchor = Some(retire::anchor(&from));
             found.head.encode(&mut anchored);
@@ -276,6 +287,8 @@ fn retain_read(others: &mut Vec<Copy>, version: &Head) {
 pub(super) struct Retire {
     running: Micros,
     retentions: HashMap<NamespaceId, Retention>,
+    /// Namespaces whose headers stay without their ops.
+    forever: HashSet<NamespaceId>,
     held: HashMap<ObjectKey, Vec<Seq>>,
     /// Objects whose leaves somebody in memory reads as they were before the last checkpoint: they wait for the next
     /// time.
@@ -291,6 +304,7 @@ impl Retire {
         Ok(Retire {
             running,
             retentions: system::retentions(engine)?,
+            forever: system::lineages(engine)?,
             held: holds::all(engine)?,
             in_use: in_use(engine)?,
             retired: RefCell::default(),
@@ -446,12 +460,13 @@ fn split_tail(runs: &mut Vec<Copy>, head: &Head) -> Vec<Copy> {
 
 impl Copy {
     fn of(found: &Found, place: Option<&Place>, stored: Option<StoredPart>) -> Copy {
-        Copy { key: found.key.clone(), place: place.cloned(), pack: Arc::clone(&found.pack), stored }
+        let (key, place, pack) = (found.key.clone(), place.cloned(), Arc::clone(&found.pack));
+        Copy { key, place, pack, stored, salt: None }
     }
 
     fn follower(object: ObjectKey, pack: &Arc<Pack>, part: StoredPart) -> Copy {
         let key = EntryKey { object, kind: part.kind, sub_key: part.sub_key.clone(), seq: part.seq };
-        Copy { key, place: None, pack: Arc::clone(pack), stored: Some(part) }
+        Copy { key, place: None, pack: Arc::clone(pack), stored: Some(part), salt: None }
     }
 
     fn first_seq(&self) -> Seq {
@@ -468,8 +483,8 @@ impl Copy {
         }
     }
 
-    /// The commits of the object itself that restores in this run read through to.
-    fn bases(&self, bases: &mut Vec<Seq>) -> Result<()> {
+    /// The run that it is.
+    fn runs(&self) -> Result<Vec<Run>> {
         let bad = |reason: String| Error::Damaged {
             file: self.pack.path().to_owned(),
             offset: 0,
@@ -483,9 +498,13 @@ impl Copy {
             }
             (None, None) => Vec::new(),
         };
-        for payload in stored {
-            let payload = payload.map_err(|error| bad(error.to_string()))?;
-            let run = Run::decode(payload).map_err(|error| bad(error.to_string()))?;
+        let decode = |payload: std::result::Result<Arc<[u8]>, DecodeError>| payload.and_then(Run::decode);
+        stored.into_iter().map(|payload| decode(payload).map_err(|error| bad(error.to_string()))).collect()
+    }
+
+    /// The commits of the object itself that restores in this run read through to.
+    fn bases(&self, bases: &mut Vec<Seq>) -> Result<()> {
+        for run in self.runs()? {
             let restores = run.iter().filter(|(_, commit)| commit.kind == CommitKind::Restore as u8);
             for (seq, commit) in restores {
                 let body =
@@ -512,6 +531,14 @@ impl Copy {
 
     fn write(&self, out: &mut NewPack, follows: bool) -> Result<()> {
         let spec = self.spec(follows);
+        if let Some(salt) = &self.salt {
+            for run in self.runs()? {
+                let sub_key = run_sub_key(run.first_seq());
+                let payload = headers::without_ops(self.key.object, &run, salt)?;
+                out.writer.part(&PartSpec { sub_key: &sub_key, seq: run.last_seq(), ..spec }, &payload)?;
+            }
+            return Ok(());
+        }
         match (&self.stored, &self.place) {
             (Some(stored), _) => out.writer.copy_part(&spec, stored)?,
             (None, Some(place)) => {

@@ -6,6 +6,7 @@
 mod compaction;
 mod erase;
 mod fold;
+mod headers;
 mod over_base;
 mod pack_object;
 mod retire;

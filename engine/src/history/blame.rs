@@ -56,7 +56,7 @@ impl Blame {
     }
 
     fn step(&mut self) -> Result<Option<CommitInfo>> {
-        while self.next >= self.trail.first() {
+        while self.next >= self.trail.first_whole() {
             let seq = self.next;
             let chunk = match self.chunk.take().filter(|chunk| chunk.first() <= seq) {
                 Some(chunk) => chunk,
