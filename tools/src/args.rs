@@ -53,16 +53,21 @@ const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id
   {"op":"delete_object","ns":"rooms","obj":"lobby"}                  empty from now on; the history stays
   {"op":"purge","ns":"rooms","obj":"lobby"}                          state, history and name, for good
   {"op":"verify","ns":"rooms","obj":"lobby"}                         without ns and obj: everything
-  {"op":"history","ns":"rooms","obj":"lobby","limit":100}            from, to (seqs), since, until (times), reverse
-  {"op":"blame","ns":"rooms","obj":"lobby","key":"k"}                the commits that wrote the key; limit
+  {"op":"history","ns":"rooms","obj":"lobby","limit":100}            after, from, to (seqs), since, until (times), reverse
+  {"op":"blame","ns":"rooms","obj":"lobby","key":"k"}                the commits that wrote the key; limit, after
+  {"op":"changes","ns":"rooms","obj":"lobby","seq":17}               what one commit wrote
   {"op":"bookmark","ns":"rooms","obj":"lobby"}                       at
   {"op":"at","ns":"rooms","obj":"lobby","at":17,"key":"k"}           as get; without key as list
-  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit; without to: up to now
+  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit, after (a key); without to: up to now
   {"op":"restore","ns":"rooms","obj":"lobby","at":17}                brings it back; "undo" is the bookmark that undoes it
   {"op":"fork","ns":"rooms","obj":"lobby","at":17,"to":{"ns":"rooms","obj":"copy"}}
+  {"op":"restore_many","ns":"rooms","prefix":"team-7/","at":"1h ago"}  or "all":true, or "objs":[...]; dry_run, limit
+  {"op":"pin","ns":"rooms","obj":"lobby","name":"release-1"}         at
+  {"op":"unpin","ns":"rooms","obj":"lobby","name":"release-1"}  {"op":"pins","ns":"rooms","obj":"lobby"}
   {"op":"sync"}  {"op":"checkpoint"}  {"op":"stat"}
 Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq".
 A point in a history ("at", "from" and "to" of diff) is a commit's number, a bookmark, a time or "2h ago".
+A listing that its limit has cut off says "next": with that as "after" it goes on.
 Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all.
 
 Replies, one per line and in order: {"ok":true,"seq":7,"lsn":4711,...} or {"ok":false,"error":"TooLarge","message":"..."}.

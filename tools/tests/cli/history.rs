@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Exec, code, image, run, stdout, text};
 
 /// Three commits: two keys, one of them changed, one of them gone.
-fn filled(dir: &Path) {
+pub(crate) fn filled(dir: &Path) {
     let mut exec = Exec::start(dir);
     let txn = |cause: &str, ops: Value| {
         json!({"op": "txn", "ns": "rooms", "obj": "lobby", "cause": cause, "ops": ops}).to_string()
@@ -260,8 +260,8 @@ fn exec_looks_back_as_well() {
     assert_eq!((seqs(&all), &all["next"]), (vec![4, 3, 2, 1], &Value::Null));
     assert_eq!(all["commits"][1]["cause"], "close");
     let page = exec.done(&ask("history", json!({"limit": 2, "reverse": true})));
-    assert_eq!((seqs(&page), &page["next"]), (vec![1, 2], &json!(3)));
-    let rest = exec.done(&ask("history", json!({"from": page["next"], "to": 3})));
+    assert_eq!((seqs(&page), &page["next"]), (vec![1, 2], &json!(2)));
+    let rest = exec.done(&ask("history", json!({"after": page["next"], "to": 3, "reverse": true})));
     assert_eq!(seqs(&rest), [3]);
     assert_eq!(seqs(&exec.done(&ask("history", json!({"until": "1h ago"})))), [0; 0]);
     assert_eq!(seqs(&exec.done(&ask("blame", json!({"key": "topic"})))), [4, 2, 1]);
@@ -341,6 +341,13 @@ fn retention_is_set_and_packs_are_merged() {
     assert!(keep(&[]).contains("30 days"), "a dry run changes nothing");
     assert!(keep(&["--days", "7", "--bytes", "1000"]).contains("7 days, and up to 1000 bytes"));
     assert!(keep(&["--forever"]).contains("for ever"));
+    assert!(!keep(&[]).contains("headers"));
+    assert!(keep(&["--lineage", "forever", "--dry-run"]).contains("headers"));
+    assert!(!keep(&[]).contains("headers"), "a dry run changes nothing");
+    assert!(keep(&["--lineage", "forever", "--days", "3"]).contains("3 days, and the headers of all older"));
+    let json: Value = serde_json::from_str(&keep(&["--json"])).unwrap();
+    assert_eq!((&json["lineage"], &json["seconds"]), (&json!("forever"), &json!(3 * 86_400)));
+    assert!(!keep(&["--lineage", "anchor"]).contains("headers"));
     assert_eq!(code(&run(&["retention", "--dir", at, "--ns", "missing"])), 8);
     assert!(stdout(&["compact", "--dir", at, "--dry-run"]).contains("nothing was done"));
     let merged: Value = serde_json::from_str(&stdout(&["compact", "--dir", at, "--json"])).unwrap();
