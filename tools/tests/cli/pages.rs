@@ -22,7 +22,7 @@ fn pages(exec: &mut Exec, op: &str, list: &str, more: &Value) -> Vec<Value> {
         more["after"] = after;
         let page = exec.done(&on_lobby(op, &more));
         let items = page[list].as_array().unwrap();
-        assert!(items.len() <= 1);
+        assert!(items.len() <= 1 && all.len() < 10, "{op} goes on");
         all.extend(items.iter().cloned());
         after = page["next"].clone();
         if after.is_null() {
