@@ -15,7 +15,7 @@ use lineal_wal::{DiskFile, OBJECT_KEY_BYTES, ObjectKey, OpenMode, Seq};
 use super::{
     CATALOG_NEW_PATH, CATALOG_PATH, Catalog, CatalogError,
     backend::{BODY_OFFSET, PAGE_BYTES, STORED_BYTES},
-    pack_files,
+    pack_files, voided_packs,
 };
 
 /// Objects that were purged, and the seq up to which nothing of them may be left.
@@ -78,8 +78,9 @@ impl Catalog {
     pub(crate) fn unlisted(&self) -> Result<Vec<String>, CatalogError> {
         let _publishing = self.publishing.lock();
         let state = self.state();
-        let files = pack_files(&*self.disk)?;
-        Ok(files.iter().filter(|number| !state.packs.keeps(**number)).map(|number| number.path()).collect())
+        let (files, voided) = (pack_files(&*self.disk)?, voided_packs(&*self.disk)?);
+        let unlisted = files.iter().filter(|number| !state.packs.keeps(**number)).map(|number| number.path());
+        Ok(unlisted.chain(voided.iter().map(|number| number.void_path())).collect())
     }
 }
 
