@@ -7,7 +7,10 @@
 //! beginning of a key, of which nobody can say to which version it belongs; where there are no such rows, the table was
 //! made anew since, and it is of rows that are there.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use lineal_snapshot::{Kind, SUB_KEY_BYTES_MAX};
 use lineal_wal::{DiskFile, OBJECT_KEY_BYTES, ObjectKey, OpenMode, Seq};
@@ -87,6 +90,9 @@ impl Catalog {
 /// Calls `found` with the offset of every key of an entry that is at or below its object's floor.
 fn search(file: &dyn DiskFile, floors: &Floors, found: &mut dyn FnMut(u64)) -> io::Result<()> {
     let length = file.len()?;
+    // Most bytes are told by these at once.
+    let namespaces: BTreeSet<[u8; 4]> = floors.keys().map(|key| key.namespace.0.to_be_bytes()).collect();
+    let may_begin = |bytes: &[u8]| bytes.first_chunk().is_some_and(|first| namespaces.contains(first));
     let mut window: Vec<u8> = Vec::new();
     // The window starts here, not counting checksums.
     let mut start = 0;
@@ -95,7 +101,7 @@ fn search(file: &dyn DiskFile, floors: &Floors, found: &mut dyn FnMut(u64)) -> i
         read = extend(file, read, length, &mut window)?;
         let whole = if read < length { window.len().saturating_sub(KEY_BYTES_MAX) } else { window.len() };
         for at in 0..whole {
-            if is_trace(&window[at..], floors) {
+            if may_begin(&window[at..]) && is_trace(&window[at..], floors) {
                 found(stored_at(start + at as u64));
             }
         }
