@@ -61,7 +61,11 @@ pub use rusqlite;
 
 pub use self::{
     checkpoint::Checkpointed,
-    engine::{Engine, Objects, Stats, stats::VerifyReport},
+    engine::{
+        Engine, Objects, Stats,
+        purged::{PurgeReport, PurgeTrace},
+        stats::VerifyReport,
+    },
     error::{Error, ErrorKind, OtherError, Result},
     gate::{
         event::Cx,
@@ -74,7 +78,7 @@ pub use self::{
         change::{Change, CutTo},
         commits::{CommitInfo, History},
         diff::{Diff, Difference},
-        retention::Retention,
+        retention::{Lineage, Retention},
     },
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},

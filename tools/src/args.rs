@@ -4,7 +4,7 @@ mod past;
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand};
+use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand, ValueEnum};
 use lineal::ObjectId;
 
 use self::past::{
@@ -53,16 +53,21 @@ const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id
   {"op":"delete_object","ns":"rooms","obj":"lobby"}                  empty from now on; the history stays
   {"op":"purge","ns":"rooms","obj":"lobby"}                          state, history and name, for good
   {"op":"verify","ns":"rooms","obj":"lobby"}                         without ns and obj: everything
-  {"op":"history","ns":"rooms","obj":"lobby","limit":100}            from, to (seqs), since, until (times), reverse
-  {"op":"blame","ns":"rooms","obj":"lobby","key":"k"}                the commits that wrote the key; limit
+  {"op":"history","ns":"rooms","obj":"lobby","limit":100}            after, from, to (seqs), since, until (times), reverse
+  {"op":"blame","ns":"rooms","obj":"lobby","key":"k"}                the commits that wrote the key; limit, after
+  {"op":"changes","ns":"rooms","obj":"lobby","seq":17}               what one commit wrote
   {"op":"bookmark","ns":"rooms","obj":"lobby"}                       at
   {"op":"at","ns":"rooms","obj":"lobby","at":17,"key":"k"}           as get; without key as list
-  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit; without to: up to now
+  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit, after (a key); without to: up to now
   {"op":"restore","ns":"rooms","obj":"lobby","at":17}                brings it back; "undo" is the bookmark that undoes it
   {"op":"fork","ns":"rooms","obj":"lobby","at":17,"to":{"ns":"rooms","obj":"copy"}}
+  {"op":"restore_many","ns":"rooms","prefix":"team-7/","at":"1h ago"}  or "all":true, or "objs":[...]; dry_run, limit
+  {"op":"pin","ns":"rooms","obj":"lobby","name":"release-1"}         at
+  {"op":"unpin","ns":"rooms","obj":"lobby","name":"release-1"}  {"op":"pins","ns":"rooms","obj":"lobby"}
   {"op":"sync"}  {"op":"checkpoint"}  {"op":"stat"}
 Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq".
 A point in a history ("at", "from" and "to" of diff) is a commit's number, a bookmark, a time or "2h ago".
+A listing that its limit has cut off says "next": with that as "after" it goes on.
 Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all.
 
 Replies, one per line and in order: {"ok":true,"seq":7,"lsn":4711,...} or {"ok":false,"error":"TooLarge","message":"..."}.
@@ -93,10 +98,13 @@ Examples:
 "#;
 
 const VERIFY_HELP: &str = "\
-Checks every file, every checksum and every object's chain, and says what it checked. The directory stays as it is.
+Checks every file, every checksum and every object's chain, and says what it checked. With --purged it searches every file,
+unused parts of the log and of the catalog included, for what is left of purged objects; if there is something, or that
+cannot be ruled out, the exit code is 1. lineal compact takes it away. The directory stays as it is.
 
-Example:
+Examples:
   lineal verify --dir data
+  lineal compact --dir data && lineal verify --dir data --purged
 ";
 
 const PROOF_HELP: &str = "\
@@ -111,7 +119,8 @@ Examples:
 ";
 
 const COMPACT_HELP: &str = "\
-Merges all packs into one. What is older than a namespace's retention, and that no pin, fork or restore needs, goes for good.
+Merges all packs into one. What is older than a namespace's retention, and that no pin, fork or restore needs, goes for good;
+so does what is left of purged objects, in any file.
 By itself the engine does this when a good part of the history is beyond. The clock that counts follows a leap of the wall
 clock by a day at most.
 
@@ -126,6 +135,7 @@ Examples:
   lineal retention --dir data --ns rooms --days 90
   lineal retention --dir data --ns rooms --days 30 --bytes 10000000
   lineal retention --dir data --ns audit --forever
+  lineal retention --dir data --ns audit --days 30 --lineage forever    verify walks from the first commit all the same
 ";
 
 const STAT_HELP: &str = "\
@@ -371,6 +381,9 @@ pub(crate) struct Dump {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) dir: Dir,
+    /// Search for what is left of purged objects, instead
+    #[arg(long)]
+    pub(crate) purged: bool,
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -404,6 +417,14 @@ pub(crate) struct Compact {
     pub(crate) json: bool,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Lineage {
+    /// The hash of the last commit that goes
+    Anchor,
+    /// The headers of all commits, without what they wrote
+    Forever,
+}
+
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Keep {
     /// The data directory
@@ -421,6 +442,9 @@ pub(crate) struct Keep {
     /// Keep all of it
     #[arg(long)]
     pub(crate) forever: bool,
+    /// What stays of older commits: their headers for ever, or an anchor that the chain verifies from
+    #[arg(long, value_name = "HOW")]
+    pub(crate) lineage: Option<Lineage>,
     /// Only say what would be kept
     #[arg(long)]
     pub(crate) dry_run: bool,

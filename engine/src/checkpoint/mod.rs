@@ -4,7 +4,9 @@
 //! change. So a transaction over several objects is never torn, and what a pack holds is never ahead of the log.
 
 mod compaction;
+mod erase;
 mod fold;
+mod headers;
 mod over_base;
 mod pack_object;
 mod retire;
@@ -240,7 +242,9 @@ pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
         let running = system::follow_clock(engine, false)?;
         checkpoint_locked(engine, state)?;
         let retire = Retire::new(engine, running)?;
-        compaction::compact(engine, state, Some(retire))
+        let merged = compaction::compact(engine, state, Some(&retire))?;
+        erase::erase(engine, state, &retire.purged())?;
+        Ok(merged)
     });
     restore_ballast(engine);
     outcome

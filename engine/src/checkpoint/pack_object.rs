@@ -325,6 +325,7 @@ fn purge(head: &mut Head) {
     head.salt = None;
     head.name = None;
     head.anchor = None;
+    head.headers = None;
     head.hash = [0; 32];
     head.bytes = 0;
     head.tail_first = Seq(head.seq.0 + 1);

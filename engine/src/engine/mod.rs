@@ -8,6 +8,7 @@ pub(crate) mod listing;
 pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod pressure;
+pub(crate) mod purged;
 pub(crate) mod retiring;
 pub(crate) mod stats;
 pub(crate) mod summary;
@@ -267,7 +268,8 @@ impl Engine {
         checkpoint::checkpoint(&self.inner)
     }
 
-    /// Merges all packs into one, and gives up the history that is beyond its namespace's retention. The background
+    /// Merges all packs into one, gives up the history that is beyond its namespace's retention, and takes what is left of
+    /// purged objects out of catalog and log, which [`verify_purged`](Engine::verify_purged) proves. The background
     /// merges packs of about one size when there are many, and does this when a good part of the history is beyond.
     ///
     /// # Errors

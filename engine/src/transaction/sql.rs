@@ -167,23 +167,24 @@ impl Tx<'_> {
         }
     }
 
-    /// Marks where the database stands, before a part that may fail alone.
-    pub(super) fn mark_sql(&mut self) -> Result<SqlMark> {
-        match self.sql.get() {
-            Some(session) if session.has_begun() => {
-                session.savepoint(self)?;
-                Ok(SqlMark::Inner)
-            }
-            _ => Ok(SqlMark::Idle),
-        }
+    /// Marks where the database stands, before a part that may fail alone. If SQLite fails in it, the transaction cannot
+    /// commit.
+    pub(super) fn mark_sql(&mut self) -> SqlMark {
+        let (mark, outcome) = match self.sql.get() {
+            Some(session) if session.has_begun() => (SqlMark::Inner, session.savepoint(self)),
+            _ => (SqlMark::Idle, Ok(())),
+        };
+        self.sql_lost |= outcome.is_err();
+        mark
     }
 
     /// Ends that part.
-    pub(super) fn release_sql(&mut self, mark: SqlMark) -> Result<()> {
-        match self.sql.get() {
+    pub(super) fn release_sql(&mut self, mark: SqlMark) {
+        let outcome = match self.sql.get() {
             Some(session) if mark == SqlMark::Inner && session.has_begun() => session.release(self),
             _ => Ok(()),
-        }
+        };
+        self.sql_lost |= outcome.is_err();
     }
 
     /// Undoes what that part did to the database.

@@ -404,13 +404,10 @@ impl<'t> Tx<'t> {
     ///
     /// # Errors
     /// What `f` returns.
-    pub fn savepoint<T, E: From<Error>>(
-        &mut self,
-        f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn savepoint<T, E>(&mut self, f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>) -> Result<T, E> {
         let mark = Mark {
             #[cfg(feature = "sql")]
-            sql: self.mark_sql()?,
+            sql: self.mark_sql(),
             cause: self.cause.clone(),
             ops: self.ops.len(),
             ops_count: self.ops_count,
@@ -422,7 +419,7 @@ impl<'t> Tx<'t> {
             self.roll_back(mark);
         } else {
             #[cfg(feature = "sql")]
-            self.release_sql(mark.sql)?;
+            self.release_sql(mark.sql);
         }
         result
     }

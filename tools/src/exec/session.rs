@@ -24,7 +24,7 @@ const LIST_BYTES_MAX: usize = 64 << 20;
 const OBJECTS_LIMIT: u64 = 10_000;
 
 pub(super) struct Session {
-    engine: Engine,
+    pub(super) engine: Engine,
     namespaces: HashMap<String, Namespace>,
 }
 
@@ -71,8 +71,15 @@ impl Session {
             Request::Restore { target, at, terms } => self.restore(&target, &at, &terms),
             Request::Fork { target, at, to, terms } => self.fork(&target, &at, &to, &terms),
             Request::History { target, commits } => self.history(&target, &commits),
-            Request::Blame { target, key, limit } => self.blame(&target, &key, limit),
-            Request::Diff { target, from, to, limit } => self.diff(&target, &from, to.as_ref(), limit),
+            Request::Blame { target, key, limit, after } => self.blame(&target, &key, limit, after),
+            Request::Diff { target, from, to, limit, after } => {
+                self.diff(&target, &from, to.as_ref(), limit, after.as_deref())
+            }
+            Request::Pin { target, name, at } => self.pin(&target, &name, at.as_ref()),
+            Request::Unpin { target, name } => self.unpin(&target, &name),
+            Request::Pins(target) => self.pins(&target),
+            Request::Changes { target, seq } => self.changes(&target, seq),
+            Request::RestoreMany(wanted) => self.restore_many(&wanted),
             Request::VerifyObject(target) => self.verify_object(&target),
             Request::VerifyAll => self.verify_all(),
             Request::Sync => self.sync(),
@@ -95,7 +102,7 @@ impl Session {
     }
 
     /// The namespace, if it is there: looking at it does not make it.
-    fn existing_namespace(&mut self, name: &str) -> Result<Option<Namespace>, Error> {
+    pub(super) fn existing_namespace(&mut self, name: &str) -> Result<Option<Namespace>, Error> {
         if let Some(namespace) = self.namespaces.get(name) {
             return Ok(Some(namespace.clone()));
         }
@@ -276,7 +283,7 @@ fn value_of(view: &View<'_>, key: &[u8]) -> Result<String, Error> {
     Ok(line.fields())
 }
 
-fn object_in(namespace: &Namespace, object: &Named) -> Result<Object, Error> {
+pub(super) fn object_in(namespace: &Namespace, object: &Named) -> Result<Object, Error> {
     match object {
         Named::Name(name) => namespace.object(name),
         Named::Id(id) => namespace.by_id(*id),
