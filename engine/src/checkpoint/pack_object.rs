@@ -246,8 +246,10 @@ impl Folding<'_> {
                 }
             }
         }
-        let in_tail = |commit: &&Commit<'_>| commit.seq >= head.tail_first && commit.seq <= head.seq;
-        for commit in self.commits.iter().filter(in_tail) {
+        // Found and not looked for: one object may have very many commits, and many folds.
+        let from = self.commits.partition_point(|commit| commit.seq < head.tail_first);
+        let to = self.commits.partition_point(|commit| commit.seq <= head.seq);
+        for commit in &self.commits[from..to] {
             tail.add(commit.seq, commit.flags, commit.body)?;
         }
         tail.finish()
