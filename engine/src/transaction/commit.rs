@@ -119,8 +119,7 @@ fn settle<T, E: From<Error>>(
                 Ok(lsn) => (Ok(value), lsn),
                 Err(error) => (Err(error.into()), seen),
             };
-            let [write] = write;
-            scratch.ops = write.draft.ops;
+            scratch.ops = std::mem::take(&mut write[0].draft.ops);
             (outcome, lsn)
         }
     };
