@@ -23,10 +23,8 @@ use crate::{
     catalog::CatalogError,
     engine::{CheckpointState, EngineInner, system, totals::Totals},
     history::retention::Retention,
-    object::wake::bad_body,
     proof::{Growth, leaf},
     sync::{Arc, MutexGuard, atomic::Ordering},
-    transaction::body::Body,
 };
 
 /// What a checkpoint did.
@@ -270,12 +268,8 @@ fn write_window(
     window.for_each_object(engine, &snapshot, |key, commits| {
         packed.objects += 1;
         packed.commits += commits.len() as u64;
-        for commit in commits {
-            let delta = Body::delta_of(commit.body).ok_or_else(|| bad_body(&key, commit.seq))?;
-            totals.add_commit(key.namespace, commit.flags, delta);
-            packed.last_time = packed.last_time.max(commit.time);
-        }
-        let head = packer.pack(engine, &snapshot, key, commits, &mut pack.writer)?;
+        let head = packer.pack(engine, &snapshot, key, commits, totals, &mut pack.writer)?;
+        packed.last_time = packed.last_time.max(head.time);
         growth.push(leaf(&key, head.seq, &head.hash));
         Ok(())
     })?;

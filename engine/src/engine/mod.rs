@@ -270,15 +270,18 @@ impl Engine {
 
     /// Merges all packs into one, gives up the history that is beyond its namespace's retention, and takes what is left of
     /// purged objects out of catalog and log, which [`verify_purged`](Engine::verify_purged) proves. The background
-    /// merges packs of about one size when there are many, and does this when a good part of the history is beyond.
+    /// merges packs of about one size when there are many, and does this when a good part of the history is beyond. The caller
+    /// waits; the work takes what processor time commits leave.
     ///
     /// # Errors
     /// As [`checkpoint`](Engine::checkpoint).
     pub fn compact(&self) -> Result<()> {
         self.inner.check_writable()?;
         Inside::refuse(self.inner.output.tag)?;
-        while checkpoint::compact(&self.inner, true)? {}
-        Ok(())
+        maintenance::as_guest(&self.inner, |engine| {
+            while checkpoint::compact(engine, true)? {}
+            Ok(())
+        })
     }
 
     /// Lets the retention's clock follow the wall clock all the way. By itself it follows a leap of the wall clock by

@@ -110,15 +110,15 @@ impl Draft {
         }
     }
 
-    /// Gives back what the transaction used; `resident` is the object's state now.
+    /// Gives back the connection that the transaction used; `resident` is the object's state now.
     #[inline]
-    pub(crate) fn end(self, engine: &EngineInner, resident: &Resident) {
+    pub(crate) fn end(&mut self, engine: &EngineInner, resident: &Resident) {
         #[cfg(feature = "sql")]
-        if let Some(session) = self.sql {
+        if let Some(session) = self.sql.take() {
             session.end(engine, self.committed, resident.pages_seq);
         }
         #[cfg(not(feature = "sql"))]
-        let _ = (self, engine, resident);
+        let _ = (engine, resident);
     }
 }
 
