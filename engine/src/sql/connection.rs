@@ -310,19 +310,11 @@ const FIXED_BYTES: usize = 48 << 10;
 impl Drop for Connection {
     fn drop(&mut self) {
         self.db.flush_prepared_statement_cache();
-        // SAFETY: the handles are this connection's and are not used again. What else is left was leaked with a `Rows`
-        // that nobody can reach any more; SQLite refuses to close over it.
-        unsafe {
-            for own in [&self.begin, &self.commit, &self.rollback] {
-                ffi::sqlite3_finalize(own.0);
-            }
-            loop {
-                let leaked = ffi::sqlite3_next_stmt(self.db.handle(), null_mut());
-                if leaked.is_null() {
-                    break;
-                }
-                ffi::sqlite3_finalize(leaked);
-            }
+        // Nothing else is finalized here: virtual tables own statements, and finalize them when the connection closes. Over
+        // a statement that leaked with a `Rows` SQLite refuses to close, and its memory leaks too.
+        for own in [&self.begin, &self.commit, &self.rollback] {
+            // SAFETY: the handles are this connection's and are not used again.
+            unsafe { ffi::sqlite3_finalize(own.0) };
         }
     }
 }
