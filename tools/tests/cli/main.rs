@@ -10,4 +10,5 @@ mod history;
 mod poison;
 mod proof;
 mod salvage;
+mod sql;
 mod support;
