@@ -52,7 +52,10 @@ mod value;
 pub use lineal_wal::{EngineId, Lsn, Micros, NamespaceId, ObjectId, ObjectKey};
 
 #[cfg(feature = "sql")]
-pub use self::sql::{Exported, Imported, Mapped, Row, Rows, Setup, Sql, SqlError, SqlErrorCode, SqlOptions};
+pub use self::sql::{
+    Exported, Imported, Mapped, Row, RowDifference, Rows, Setup, Sql, SqlError, SqlErrorCode, SqlOptions,
+    TableDifference,
+};
 /// The SQLite binding whose parameters, values and function types [`Sql`] and [`Setup`] take.
 #[cfg(feature = "sql")]
 pub use rusqlite;

@@ -330,3 +330,59 @@ fn a_statement_can_be_interrupted_from_elsewhere() {
     assert_eq!(code(&error), SqlErrorCode::Interrupted);
     stopper.join().unwrap();
 }
+
+#[test]
+fn tables_and_rows_that_are_different_are_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    let batch = |sql: &str| lobby.transact(|tx| tx.sql().execute_batch(sql)).wait().unwrap();
+    batch(
+        "CREATE TABLE same (x); CREATE TABLE gone (x); CREATE TABLE rows (id INTEGER PRIMARY KEY, x TEXT);
+         CREATE TABLE keyed (a TEXT COLLATE NOCASE, b, c, PRIMARY KEY (b, a)) WITHOUT ROWID;
+         INSERT INTO same VALUES (1); INSERT INTO rows VALUES (1, 'a'), (2, 'b'), (3, 'c');
+         INSERT INTO keyed VALUES ('k', 1, 'x'), ('L', 1, 'y'), ('m', 2.5, 'z');",
+    );
+    engine.checkpoint().unwrap();
+    batch(
+        "DROP TABLE gone; CREATE TABLE came (x); UPDATE rows SET x = 'B' WHERE id = 2; DELETE FROM rows WHERE id = 3;
+         INSERT INTO rows VALUES (7, 'g'); DELETE FROM keyed WHERE a = 'l'; INSERT INTO keyed VALUES ('n', -1, 1);",
+    );
+    lobby.transact(|tx| tx.put("k", "v")).wait().unwrap();
+    let marks: Vec<_> = (1..=3).map(|seq| lobby.bookmark_of(seq).unwrap()).collect();
+    let tables = lobby.diff_tables(&marks[0], &marks[1]).unwrap();
+    let told: Vec<(&str, bool, bool)> =
+        tables.iter().map(|table| (table.table.as_str(), table.before, table.after)).collect();
+    assert_eq!(
+        told,
+        [("came", false, true), ("gone", true, false), ("keyed", true, true), ("rows", true, true)]
+    );
+    assert!(lobby.diff_tables(&marks[1], &marks[2]).unwrap().is_empty(), "only a key-value changed");
+    let rows = |table: &str| {
+        let mut told = Vec::new();
+        lobby
+            .diff_rows(&marks[0], &marks[1], table, |row| {
+                told.push(format!("{:?} {:?} {:?}", row.key, row.before.is_some(), row.after.is_some()));
+                Ok(())
+            })
+            .map(|()| told)
+    };
+    assert_eq!(
+        rows("rows").unwrap(),
+        ["[Integer(2)] true true", "[Integer(3)] true false", "[Integer(7)] false true"]
+    );
+    assert_eq!(
+        rows("keyed").unwrap(),
+        ["[Integer(-1), Text(\"n\")] false true", "[Integer(1), Text(\"L\")] true false"]
+    );
+    assert_eq!((rows("same").unwrap().len(), rows("came").unwrap().len()), (0, 0));
+    assert_eq!(code(&rows("never").unwrap_err()), SqlErrorCode::Statement);
+    // In the other direction what was added is removed.
+    let mut removed = 0;
+    let back = lobby.diff_rows(&marks[1], &marks[0], "rows", |row| {
+        removed += usize::from(row.after.is_none());
+        Ok(())
+    });
+    back.unwrap();
+    assert_eq!(removed, 1);
+}

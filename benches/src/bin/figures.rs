@@ -1,20 +1,20 @@
 //! Measures every figure of `benches/README.md` in one run, each beside its floor.
 //!
-//! `cargo run --release -p lineal-benches --bin figures [-- --only resident,commits,million,steady,history]`
+//! `cargo run --release -p lineal-benches --bin figures [-- --only resident,commits,million,steady,history,sql]`
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use lineal::Result;
 use lineal_benches::{
-    figures::{commits, history, million, resident, steady},
+    figures::{commits, history, million, resident, sql, steady},
     report::Figure,
 };
 
 /// Measures Lineal's figures on this machine, each beside its floor.
 #[derive(Parser)]
 struct Arguments {
-    /// Which groups to measure: resident, commits, million, steady, history.
+    /// Which groups to measure: resident, commits, million, steady, history, sql.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where to put the data; it is removed afterwards. Default: a new folder below the current one.
@@ -29,6 +29,9 @@ struct Arguments {
     /// How large the large object of `history` is, in MiB.
     #[arg(long, default_value_t = 1024)]
     large_mib: usize,
+    /// How large the database that `sql` scans is, in MiB.
+    #[arg(long, default_value_t = 100)]
+    database_mib: usize,
     /// Internal: what a child that will be killed does.
     #[arg(long, hide = true)]
     role: Option<String>,
@@ -73,6 +76,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted("history") {
         print(history::measure(&dir, arguments.objects, arguments.large_mib << 20)?);
+    }
+    if wanted("sql") {
+        print(sql::measure(&dir, arguments.database_mib << 20)?);
     }
     std::fs::remove_dir_all(&dir).map_err(lineal::Error::other)
 }

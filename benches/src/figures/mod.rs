@@ -4,6 +4,7 @@ pub mod commits;
 pub mod history;
 pub mod million;
 pub mod resident;
+pub mod sql;
 pub mod steady;
 
 use std::path::Path;

@@ -55,6 +55,8 @@ pub struct Diff {
     engine: Arc<EngineInner>,
     before: Side,
     after: Side,
+    /// The space that is looked at: the first byte of its keys.
+    space: u8,
     /// The first internal key that was not looked at.
     at: Vec<u8>,
     /// Keys below it that may be different, and were not looked up yet.
@@ -89,10 +91,14 @@ enum Layer<'v> {
 
 impl Diff {
     pub(crate) fn new(object: &Object, before: &Bookmark, after: &Bookmark) -> Result<Diff> {
+        Diff::in_space(object, before, after, SPACE_USER)
+    }
+
+    pub(crate) fn in_space(object: &Object, before: &Bookmark, after: &Bookmark, space: u8) -> Result<Diff> {
         let side = |kept: Kept| Side { version: kept.version, snapshot: OnceCell::from(kept.snapshot) };
         let (before, after) = (side(resolve(object, before)?), side(resolve(object, after)?));
         let engine = Arc::clone(&object.engine);
-        Ok(Diff { engine, before, after, at: vec![SPACE_USER], keys: VecDeque::new(), done: false })
+        Ok(Diff { engine, before, after, space, at: vec![space], keys: VecDeque::new(), done: false })
     }
 
     fn step(&mut self) -> Result<Option<Difference>> {
@@ -106,7 +112,7 @@ impl Diff {
                     return Ok(Some(Difference { key, before, after }));
                 }
             }
-            if self.at.as_slice() >= &[SPACE_USER + 1][..] {
+            if self.at.as_slice() >= &[self.space + 1][..] {
                 return Ok(None);
             }
             self.engine.check_open()?;
@@ -118,7 +124,7 @@ impl Diff {
     fn look_on(&mut self) -> Result<()> {
         let (mut before, mut after) = (self.before.stack(&self.at)?, self.after.stack(&self.at)?);
         let nearest = [before.bound.take(), after.bound.take()].into_iter().flatten().min();
-        let mut bound = nearest.unwrap_or_else(|| vec![SPACE_USER + 1]).min(vec![SPACE_USER + 1]);
+        let mut bound = nearest.unwrap_or_else(|| vec![self.space + 1]).min(vec![self.space + 1]);
         let shared = strip_shared(&mut before.layers, &mut after.layers);
         let mut keys = BTreeSet::new();
         for layer in before.layers.iter().chain(&after.layers) {

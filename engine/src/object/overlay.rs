@@ -63,6 +63,12 @@ impl<'a> ValueRef<'a> {
         ValueRef { bytes: value, shared: Some(value) }
     }
 
+    /// The value where it lies.
+    #[cfg(feature = "sql")]
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The value on its own: a long one is shared, a short one is copied.
     #[inline]
     pub(crate) fn to_value(self) -> Value {

@@ -130,7 +130,7 @@ impl Connection {
                 db.set_limit(limit, i32::try_from(value).unwrap_or(i32::MAX))?;
             }
             db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-            functions::register(db, port.random.clone())
+            functions::register(db, port.random.clone(), options.length_max)
         })?;
         if let Some(connect) = connect {
             let mut setup = Setup::new(db);
@@ -259,6 +259,10 @@ impl Connection {
         self.port.take_written()
     }
 
+    pub(super) fn recycle(&self, written: Written) {
+        self.port.recycle(written);
+    }
+
     /// Begins a new budget.
     pub(super) fn set_operations(&self, count: u64) {
         self.port.set_operations(count);
@@ -310,11 +314,11 @@ const FIXED_BYTES: usize = 48 << 10;
 impl Drop for Connection {
     fn drop(&mut self) {
         self.db.flush_prepared_statement_cache();
-        // Nothing else is finalized here: virtual tables own statements, and finalize them when the connection closes. Over
-        // a statement that leaked with a `Rows` SQLite refuses to close, and its memory leaks too.
         for own in [&self.begin, &self.commit, &self.rollback] {
-            // SAFETY: the handles are this connection's and are not used again.
+            // SAFETY: a statement of this connection, which is not used again; null is allowed.
             unsafe { ffi::sqlite3_finalize(own.0) };
         }
+        // If a `Rows` was leaked, its statement is left: SQLite then refuses to close, and the handle leaks with it. Nothing
+        // calls it again, so that its pointers to the port are never followed.
     }
 }

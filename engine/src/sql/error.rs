@@ -120,6 +120,10 @@ impl SqlError {
         }
     }
 
+    pub(super) fn new(code: SqlErrorCode, message: impl Into<String>) -> SqlError {
+        SqlError { code, extended: 0, message: message.into(), undid: false }
+    }
+
     pub(super) fn refused(refusal: Refusal, error: &rusqlite::Error) -> SqlError {
         let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
         SqlError { extended, ..SqlError::of(refusal) }
@@ -228,9 +232,14 @@ impl From<rusqlite::Error> for SqlError {
         if message.contains("VACUUM") {
             return SqlError { extended, ..SqlError::of(Refusal::Vacuum) };
         }
+        // A function of ours cannot give SQLite's code along with its message.
+        let code = if message == TOO_BIG { SqlErrorCode::TooLarge } else { code };
         SqlError { code, extended, message, undid: false }
     }
 }
+
+/// What SQLite says of a string over its limit.
+pub(super) const TOO_BIG: &str = "string or blob too big";
 
 fn code_of(error: rusqlite::ffi::Error) -> SqlErrorCode {
     match error.code {

@@ -1,7 +1,15 @@
-//! Functions that every database has besides SQLite's own: mathematics, which SQLite builds in only on request, and
-//! randomness that comes from the engine's source.
+//! Functions that every database has besides SQLite's own, or instead of them: mathematics, which SQLite builds in only
+//! on request; randomness that comes from the engine's source; and `instr` and `replace`, which in SQLite take time with
+//! the product of their lengths, within one operation that no budget can stop.
 
-use rusqlite::{Connection, Result, functions::FunctionFlags as Flags};
+use std::borrow::Cow;
+
+use memchr::memmem::Finder;
+use rusqlite::{
+    Connection, Error, Result,
+    functions::{Context, FunctionFlags as Flags},
+    types::{Value, ValueRef},
+};
 
 use crate::Random;
 
@@ -46,7 +54,7 @@ const BINARY: &[(&str, Binary)] = &[
 /// Longest result of `randomblob`, in bytes; the limit on lengths is checked besides.
 const RANDOM_BLOB_BYTES_MAX: i64 = 16 << 20;
 
-pub(super) fn register(db: &Connection, random: Random) -> Result<()> {
+pub(super) fn register(db: &Connection, random: Random, length_max: usize) -> Result<()> {
     let pure = Flags::SQLITE_UTF8 | Flags::SQLITE_DETERMINISTIC | Flags::SQLITE_INNOCUOUS;
     let drawn = Flags::SQLITE_UTF8 | Flags::SQLITE_INNOCUOUS;
     let has_mathematics =
@@ -62,8 +70,8 @@ pub(super) fn register(db: &Connection, random: Random) -> Result<()> {
         for (name, f) in ROUNDING {
             db.create_scalar_function(*name, 1, pure, move |context| {
                 Ok(match context.get::<Number>(0)? {
-                    Number::Float(x) => finite(f(x)).map(rusqlite::types::Value::Real),
-                    Number::Integer(x) => Some(rusqlite::types::Value::Integer(x)),
+                    Number::Float(x) => finite(f(x)).map(Value::Real),
+                    Number::Integer(x) => Some(Value::Integer(x)),
                     Number::Nothing => None,
                 })
             })?;
@@ -76,6 +84,8 @@ pub(super) fn register(db: &Connection, random: Random) -> Result<()> {
         }
         db.create_scalar_function("pi", 0, pure, |_| Ok(std::f64::consts::PI))?;
     }
+    db.create_scalar_function("instr", 2, pure, instr)?;
+    db.create_scalar_function("replace", 3, pure, move |context| replace(context, length_max))?;
     let draw = random.clone();
     db.create_scalar_function("random", 0, drawn, move |_| Ok(draw() as i64))?;
     db.create_scalar_function("randomblob", 1, drawn, move |context| {
@@ -87,6 +97,62 @@ pub(super) fn register(db: &Connection, random: Random) -> Result<()> {
         blob.truncate(length);
         Ok(blob)
     })
+}
+
+/// Where the second argument first occurs in the first, from 1 on, in characters, or in bytes if both are blobs; 0 if
+/// nowhere.
+fn instr(context: &Context<'_>) -> Result<Option<i64>> {
+    let (all, part) = (context.get_raw(0), context.get_raw(1));
+    let is_bytes = matches!((all, part), (ValueRef::Blob(_), ValueRef::Blob(_)));
+    let (Some(all), Some(part)) = (text_of(all), text_of(part)) else { return Ok(None) };
+    let Some(at) = Finder::new(&part).find(&all) else { return Ok(Some(0)) };
+    let before = &all[..at];
+    let is_start = |byte: &&u8| **byte & 0xc0 != 0x80;
+    let count = if is_bytes { before.len() } else { before.iter().filter(is_start).count() };
+    Ok(Some(count as i64 + 1))
+}
+
+/// The first argument with the third instead of every second.
+fn replace(context: &Context<'_>, length_max: usize) -> Result<Option<Value>> {
+    let texts = [0, 1, 2].map(|at| text_of(context.get_raw(at)));
+    let [Some(all), Some(part), Some(by)] = texts else { return Ok(None) };
+    if part.is_empty() {
+        return text(all.into_owned()).map(Some);
+    }
+    let finder = Finder::new(&part);
+    let mut result = Vec::with_capacity(all.len());
+    let mut rest = &all[..];
+    while let Some(at) = finder.find(rest) {
+        if result.len() + at + by.len() > length_max {
+            let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
+            return Err(Error::SqliteFailure(error, Some(super::error::TOO_BIG.into())));
+        }
+        result.extend_from_slice(&rest[..at]);
+        result.extend_from_slice(&by);
+        rest = &rest[at + part.len()..];
+    }
+    result.extend_from_slice(rest);
+    text(result).map(Some)
+}
+
+/// An argument as text, as SQLite would make it.
+fn text_of(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(Cow::Borrowed(bytes)),
+        ValueRef::Integer(x) => Some(Cow::Owned(x.to_string().into_bytes())),
+        ValueRef::Real(x) => Some(Cow::Owned(real_text(x).into_bytes())),
+    }
+}
+
+/// A real as SQLite writes it: fifteen digits, with a point.
+fn real_text(x: f64) -> String {
+    let shortest = format!("{x}");
+    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.1}") } else { shortest }
+}
+
+fn text(bytes: Vec<u8>) -> Result<Value> {
+    String::from_utf8(bytes).map(Value::Text).map_err(|error| Error::Utf8Error(0, error.utf8_error()))
 }
 
 /// An argument as SQLite's own functions take it: numbers, and text that reads as one; anything else is nothing.

@@ -60,6 +60,17 @@ pub(super) fn authorize(context: AuthContext<'_>, own_modules: &[String]) -> Res
     let reserved = |name: &str| {
         if is_reserved(name) { Err(Refusal::Reserved) } else { Ok(Authorization::Allow) }
     };
+    let creates = matches!(
+        context.action,
+        A::CreateTable { .. }
+            | A::CreateIndex { .. }
+            | A::CreateTrigger { .. }
+            | A::CreateView { .. }
+            | A::CreateVtable { .. }
+    );
+    if creates && context.database_name.is_some_and(|name| name.eq_ignore_ascii_case("temp")) {
+        return Err(Refusal::Temporary);
+    }
     match context.action {
         A::Transaction { .. } | A::Savepoint { .. } => Err(Refusal::Transaction),
         A::Attach { .. } | A::Detach { .. } => Err(Refusal::Attach),

@@ -228,7 +228,7 @@ fn open(engine: &EngineInner, namespace: NamespaceId, path: &Path) -> Result<rus
         db.set_db_config(*switch, *on || is_quotes)?;
     }
     db.execute_batch("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0")?;
-    functions::register(&db, engine.options.random.clone())?;
+    functions::register(&db, engine.options.random.clone(), engine.options.sql.length_max)?;
     engine.sql.set_up(namespace, &db)?;
     Ok(db)
 }

@@ -12,6 +12,7 @@
 //! before its own record is made, takes the pages, and logs what changed in each.
 
 mod connection;
+mod diff;
 mod error;
 pub(crate) mod export;
 mod functions;
@@ -25,6 +26,15 @@ mod session;
 mod setup;
 mod vfs;
 
+pub use self::{
+    diff::{RowDifference, TableDifference},
+    error::{SqlError, SqlErrorCode},
+    export::Exported,
+    import::Imported,
+    rows::{Mapped, Row, Rows},
+    session::Sql,
+    setup::Setup,
+};
 pub(crate) use self::{
     error::Refusal,
     guard::is_reserved,
@@ -32,14 +42,6 @@ pub(crate) use self::{
     pool::Pool,
     port::{PAGE_BYTES, Pages},
     session::{Host, Session},
-};
-pub use self::{
-    error::{SqlError, SqlErrorCode},
-    export::Exported,
-    import::Imported,
-    rows::{Mapped, Row, Rows},
-    session::Sql,
-    setup::Setup,
 };
 
 pub(crate) use crate::transaction::tx::{SPACE_SQL, page_number};

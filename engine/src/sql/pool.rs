@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Options, Result,
+    object::table::KeyHash,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -26,9 +27,9 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Kept {
-    idle: HashMap<ObjectKey, Idle>,
+    idle: HashMap<ObjectKey, Idle, KeyHash>,
     /// What interrupts the connections in use.
-    in_use: HashMap<ObjectKey, Arc<AtomicBool>>,
+    in_use: HashMap<ObjectKey, Arc<AtomicBool>, KeyHash>,
     bytes: usize,
     tick: u64,
 }

@@ -20,6 +20,11 @@ use crate::{
 /// Size of a page of every database, in bytes.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
+/// A buffer for written pages that is kept for the next commit is no larger than this, in bytes.
+///
+/// Source: chosen; small transactions write a few pages.
+const SPARE_BYTES_MAX: usize = 8 * PAGE_BYTES;
+
 /// Where a connection finds the pages that its own cache does not hold: the layers of an object in a turn, or those of
 /// one of its versions.
 pub(crate) trait Pages {
@@ -42,6 +47,12 @@ pub(crate) struct Written {
 impl Written {
     pub(crate) fn is_empty(&self) -> bool {
         self.numbers.is_empty() && self.cut_after.is_none()
+    }
+
+    fn clear(&mut self) {
+        self.numbers.clear();
+        self.bytes.clear();
+        self.cut_after = None;
     }
 
     /// The pages, in the order in which they were written.
@@ -86,6 +97,8 @@ pub(crate) struct Port {
     pages: Cell<Option<NonNull<dyn Pages>>>,
     page_count: Cell<u32>,
     written: RefCell<Written>,
+    /// The buffer of the commit before.
+    spare: RefCell<Written>,
     /// The error of ours under the one that SQLite reports.
     failed: RefCell<Option<Error>>,
     panicked: RefCell<Option<Box<dyn Any + Send>>>,
@@ -111,6 +124,7 @@ impl Port {
             pages: Cell::new(None),
             page_count: Cell::new(0),
             written: RefCell::default(),
+            spare: RefCell::default(),
             failed: RefCell::default(),
             panicked: RefCell::default(),
             refused: Cell::new(None),
@@ -255,7 +269,15 @@ impl Port {
 
     /// What SQLite wrote since the last time.
     pub(crate) fn take_written(&self) -> Written {
-        self.written.take()
+        self.written.replace(self.spare.take())
+    }
+
+    /// Takes back the buffer, unless it is a large one.
+    pub(crate) fn recycle(&self, mut written: Written) {
+        if written.bytes.capacity() <= SPARE_BYTES_MAX {
+            written.clear();
+            self.spare.replace(written);
+        }
     }
 
     pub(crate) fn refuse(&self, refusal: Refusal) {

@@ -9,7 +9,7 @@ use rusqlite::{
     types::{FromSql, ValueRef},
 };
 
-use super::session::{Host, Session};
+use super::session::{Host, Session, prepare};
 use crate::Result;
 
 /// The rows of a query. Each is read when [`next`](Rows::next) asks for it; dropping this ends the query.
@@ -30,13 +30,8 @@ impl<'q> Rows<'q> {
         session: &'q Session,
         sql: &str,
         params: impl Params,
-        check: impl FnOnce(&CachedStatement<'q>) -> rusqlite::Result<()>,
     ) -> Result<Rows<'q>> {
-        let statement = session.call(host, |db| {
-            let statement = db.prepare_cached(sql)?;
-            check(&statement)?;
-            Ok(statement)
-        })?;
+        let statement = session.call(host, |db| prepare(db, sql, host.is_writable()))?;
         let statement = NonNull::from(Box::leak(Box::new(statement)));
         let mut this = Rows { rows: None, statement, host, session, returned: 0 };
         this.rows = Some(session.call(host, |_| {

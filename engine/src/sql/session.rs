@@ -106,6 +106,11 @@ impl Session {
         Ok(written)
     }
 
+    /// Takes back the buffer of what was handed over.
+    pub(crate) fn recycle(&self, written: Written) {
+        self.connection.recycle(written);
+    }
+
     /// Undoes what was not handed over.
     pub(crate) fn take_back(&self, pages: &dyn Pages) -> Result<()> {
         if !self.began.replace(false) || self.connection.is_over() {
@@ -232,8 +237,7 @@ impl<'s> Sql<'s> {
         let session = self.host.session()?;
         let writable = self.host.is_writable();
         session.call(self.host, |db| {
-            let mut statement = db.prepare_cached(sql)?;
-            check_writable(&statement, writable)?;
+            let mut statement = prepare(db, sql, writable)?;
             let changed = statement.execute(params);
             session.count(&statement, 0);
             changed
@@ -268,8 +272,7 @@ impl<'s> Sql<'s> {
     /// As [`execute`](Sql::execute).
     pub fn query<'q>(&'q self, sql: &str, params: impl Params) -> Result<Rows<'q>> {
         let session = self.host.session()?;
-        let writable = self.host.is_writable();
-        Rows::start(self.host, session, sql, params, |statement| check_writable(statement, writable))
+        Rows::start(self.host, session, sql, params)
     }
 
     /// Runs a query and makes something of each row, when it is asked for.
@@ -312,8 +315,7 @@ impl<'s> Sql<'s> {
         let writable = self.host.is_writable();
         let mut failed = None;
         let found = session.call(self.host, |db| {
-            let mut statement = db.prepare_cached(sql)?;
-            check_writable(&statement, writable)?;
+            let mut statement = prepare(db, sql, writable)?;
             let mut rows = statement.query(params)?;
             let found = match rows.next()? {
                 None => None,
@@ -390,11 +392,24 @@ impl std::fmt::Debug for Sql<'_> {
     }
 }
 
-/// Refuses a statement that writes, in a view.
-fn check_writable(statement: &CachedStatement<'_>, writable: bool) -> rusqlite::Result<()> {
-    if writable || statement.readonly() {
-        return Ok(());
+/// The statement, prepared now or before; refused if it writes and must not.
+pub(super) fn prepare<'c>(
+    db: &'c rusqlite::Connection,
+    sql: &str,
+    writable: bool,
+) -> rusqlite::Result<CachedStatement<'c>> {
+    let refuse = |code, message: &str| {
+        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(message.to_owned())))
+    };
+    let statement = db.prepare_cached(sql)?;
+    if !writable && !statement.readonly() {
+        return refuse(rusqlite::ffi::SQLITE_READONLY, "a view is read-only: write in transact");
     }
-    let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
-    Err(rusqlite::Error::SqliteFailure(error, Some("a view is read-only: write in transact".into())))
+    // Text of nothing but comments is prepared to nothing, on which hardly a call is allowed. Asking it for its own text
+    // is; that costs, so only what looks like nothing is asked.
+    let looks_empty = statement.column_count() == 0 && statement.readonly();
+    if looks_empty && statement.expanded_sql().is_none() {
+        return refuse(rusqlite::ffi::SQLITE_ERROR, "the text holds no statement");
+    }
+    Ok(statement)
 }

@@ -133,7 +133,7 @@ impl Tx<'_> {
         let mut changes = PageChanges::over(&layers, self.engine.options.transaction_bytes_max);
         for number in 1..=image.pages() {
             image.read_page(number, &mut page)?;
-            changes.page(number, &page)?;
+            changes.page(number, &page, |_| Ok(()))?;
         }
         changes.cut_after(image.pages(), self.layers())?;
         let changed = changes.end();

@@ -2,6 +2,7 @@
 
 use crate::{
     Result, Value,
+    object::overlay::Found,
     sql::{self, Host, PAGE_BYTES, Pages, Refusal, Session, Sql},
     transaction::{
         ops::{self, Patch},
@@ -20,6 +21,15 @@ fn read_page(layers: &Layers<'_>, number: u32, offset: usize, to: &mut [u8]) -> 
     to[..have].copy_from_slice(&bytes[..have]);
     to[have..].fill(0);
     Ok(())
+}
+
+/// The page as the newest overlay has it, where that has all of it: without copying it.
+fn newest_in_memory<'l>(layers: &'l Layers<'_>, key: &[u8]) -> Option<&'l [u8]> {
+    let newest = layers.overlays().map(|overlay| overlay.get(key)).find(|found| *found != Found::Below)?;
+    match newest {
+        Found::Value(value) => Some(value.bytes()),
+        _ => None,
+    }
 }
 
 fn last_page(layers: Layers<'_>) -> Result<u32> {
@@ -48,14 +58,27 @@ impl<'c> PageChanges<'c> {
         PageChanges { layers, bytes_max, changed: Changed::default() }
     }
 
-    /// Logs a page: as a patch against what it is, where that is shorter. Returns what it is.
-    pub(super) fn page(&mut self, number: u32, page: &[u8]) -> Result<Option<Value>> {
+    /// Logs a page: as a patch against what it is, where that is shorter. `check` may refuse it; it is told what it is.
+    pub(super) fn page(
+        &mut self,
+        number: u32,
+        page: &[u8],
+        check: impl FnOnce(Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
         let key = sql::page_key(number);
-        let old = self.layers.get(&key)?;
+        let below;
+        let old = match newest_in_memory(self.layers, &key) {
+            Some(old) => Some(old),
+            None => {
+                below = self.layers.get(&key)?;
+                below.as_deref()
+            }
+        };
+        check(old)?;
         let changed = &mut self.changed;
         changed.delta += entry_bytes(&key, page.len());
-        changed.delta -= old.as_ref().map_or(0, |old| entry_bytes(&key, old.len()));
-        match ops::diff_patch(old.as_deref().unwrap_or_default(), page) {
+        changed.delta -= old.map_or(0, |old| entry_bytes(&key, old.len()));
+        match ops::diff_patch(old.unwrap_or_default(), page) {
             Some(patch) => {
                 let patch = Patch::parse(&patch).expect("a patch that was just made is one");
                 ops::patch(&mut changed.ops, &key, patch);
@@ -63,8 +86,7 @@ impl<'c> PageChanges<'c> {
             None => ops::put(&mut changed.ops, &key, page),
         }
         changed.count += 1;
-        over("transaction", self.bytes_max, changed.ops.len())?;
-        Ok(old)
+        over("transaction", self.bytes_max, changed.ops.len())
     }
 
     /// Cuts off the pages after page `after`; `layers` are those that it was made over.
@@ -157,17 +179,21 @@ impl Tx<'_> {
         let layers = self.layers();
         let mut changes = PageChanges::over(&layers, self.engine.options.transaction_bytes_max);
         for (number, page) in written.pages() {
-            let old = changes.page(number, page)?;
-            if number == 1 {
-                check_schema(session, self, old.as_deref(), page)?;
-            }
+            changes.page(number, page, |old| match number {
+                1 => check_schema(session, self, old, page),
+                _ => Ok(()),
+            })?;
         }
         if let Some(after) = written.cut_after {
             changes.cut_after(after, self.layers())?;
         }
         let changed = changes.end();
         drop(layers);
-        self.take_pages(changed)
+        self.take_pages(changed)?;
+        if let Some(session) = self.sql.get() {
+            session.recycle(written);
+        }
+        Ok(())
     }
 
     /// Makes changes of pages part of this transaction.
