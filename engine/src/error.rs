@@ -200,6 +200,15 @@ pub enum Error {
     #[cfg(feature = "sql")]
     #[error(transparent)]
     Sql(Box<crate::sql::SqlError>),
+    /// A file cannot become an object's database. Nothing was changed.
+    #[cfg(feature = "sql")]
+    #[error("{} cannot be imported: {reason}", .file.display())]
+    NotImportable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
@@ -278,7 +287,7 @@ impl Error {
             Error::Io { .. } => ErrorKind::Io,
             Error::Closed => ErrorKind::Closed,
             #[cfg(feature = "sql")]
-            Error::Sql(_) => ErrorKind::Invalid,
+            Error::Sql(_) | Error::NotImportable { .. } => ErrorKind::Invalid,
             Error::Other(_) => ErrorKind::Other,
             Error::CannotRestore { .. } => ErrorKind::Corrupt,
             Error::Bookmark(error) => match **error {
@@ -337,6 +346,8 @@ impl Error {
             Error::CannotRestore { .. } => "CannotRestore",
             #[cfg(feature = "sql")]
             Error::Sql(error) => error.name(),
+            #[cfg(feature = "sql")]
+            Error::NotImportable { .. } => "NotImportable",
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
         }

@@ -53,7 +53,8 @@ pub use lineal_wal::{EngineId, Lsn, Micros, NamespaceId, ObjectId, ObjectKey};
 
 #[cfg(feature = "sql")]
 pub use self::sql::{
-    Mapped, Row, RowDifference, Rows, Setup, Sql, SqlError, SqlErrorCode, SqlOptions, TableDifference,
+    Exported, Imported, Mapped, Row, RowDifference, Rows, Setup, Sql, SqlError, SqlErrorCode, SqlOptions,
+    TableDifference,
 };
 /// The SQLite binding whose parameters, values and function types [`Sql`] and [`Setup`] take.
 #[cfg(feature = "sql")]

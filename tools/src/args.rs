@@ -1,6 +1,7 @@
 //! What the command understands.
 
 mod past;
+mod sql;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,8 @@ use self::past::{
 pub(crate) use self::past::{
     At, Blame, Bookmark, Diff, Fork, History, Look, Pin, Pins, Restore, Show, Unpin,
 };
+use self::sql::{EXPORT_HELP, IMPORT_HELP, SQL_HELP};
+pub(crate) use self::sql::{Export, Import, Sql};
 use crate::{exit, open::parse_id};
 
 /// A storage engine for applications made of millions of small, stateful objects.
@@ -64,11 +67,17 @@ const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id
   {"op":"restore_many","ns":"rooms","prefix":"team-7/","at":"1h ago"}  or "all":true, or "objs":[...]; dry_run, limit
   {"op":"pin","ns":"rooms","obj":"lobby","name":"release-1"}         at
   {"op":"unpin","ns":"rooms","obj":"lobby","name":"release-1"}  {"op":"pins","ns":"rooms","obj":"lobby"}
+  {"op":"sql","ns":"rooms","obj":"lobby","query":"SELECT * FROM t WHERE id = ?1","params":[7]}   at, limit, cause, expect_seq
   {"op":"sync"}  {"op":"checkpoint"}  {"op":"stat"}
 Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq".
 A point in a history ("at", "from" and "to" of diff) is a commit's number, a bookmark, a time or "2h ago".
 A listing that its limit has cut off says "next": with that as "after" it goes on.
-Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all.
+Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all, sql (query, params, limit).
+
+sql runs one statement and answers "columns", "rows" (a list for each), "more" (rows beyond limit, which is 10,000),
+"rows_read" and "rows_written"; a txn has "results", one for each sql in it, a many a list of such lists. "params" is a list,
+or an object of names (x is :x; @x and $x as they are). null, numbers and strings are what they are, true and false 1 and 0,
+blobs {"b64":"..."}, infinity is "Infinity". Integers are exact in 64 bits: read them as such beyond 2^53.
 
 Replies, one per line and in order: {"ok":true,"seq":7,"lsn":4711,...} or {"ok":false,"error":"TooLarge","message":"..."}.
 A reply leaves only when all that it tells of is durable. Requests are read on while earlier replies wait.
@@ -90,7 +99,7 @@ Examples:
 ";
 
 const DUMP_HELP: &str = r#"One line per entry, {"ns","obj","key","value","seq"}, sorted by namespace, object name (then the id of those without
-one) and key; last {"blake3":"...","entries":n}, the hash of all lines before it. The directory stays as it is.
+one) and key; after an object's keys one per page of its database, {"ns","obj","page","b64","seq"}; last {"blake3":"...","entries":n}, the hash of all lines before it. The directory stays as it is.
 
 Examples:
   lineal dump --dir data > before.jsonl
@@ -211,6 +220,15 @@ pub(crate) enum Command {
     /// List an object's pins.
     #[command(after_help = with_codes(PINS_HELP))]
     Pins(Pins),
+    /// Run SQL on an object's database, now or as it was.
+    #[command(after_help = with_when(SQL_HELP))]
+    Sql(Sql),
+    /// Make a file of SQLite an object's database.
+    #[command(after_help = with_codes(IMPORT_HELP))]
+    Import(Import),
+    /// Write an object's database to a file of SQLite.
+    #[command(after_help = with_when(EXPORT_HELP))]
+    Export(Export),
     /// Check every file, checksum and chain.
     #[command(after_help = with_codes(VERIFY_HELP))]
     Verify(Verify),
@@ -245,6 +263,9 @@ impl Command {
             Command::Pin(args) => args.json,
             Command::Unpin(args) => args.json,
             Command::Pins(args) => args.json,
+            Command::Sql(args) => args.json,
+            Command::Import(args) => args.json,
+            Command::Export(args) => args.json,
             Command::Verify(args) => args.json,
             Command::Stat(args) => args.json,
             Command::Proof(args) => args.json,

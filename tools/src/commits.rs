@@ -78,6 +78,10 @@ pub(crate) fn change(change: &Change) -> String {
             line.text("op", "patch").bytes("key", key).number("length", *length);
             line.json("ranges", &json::list(ranges))
         }
+        Change::Page { number, bytes } => {
+            line.text("op", "page").number("page", u64::from(*number)).number("bytes", *bytes)
+        }
+        Change::PagesCut { first } => line.text("op", "cut_pages").number("first", u64::from(*first)),
         Change::Cut { start, end, base } => {
             match base {
                 CutTo::Nothing => line.text("op", "delete_all"),

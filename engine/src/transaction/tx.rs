@@ -27,6 +27,8 @@ use crate::{
 
 /// First byte of the keys that a user writes.
 pub(crate) const SPACE_USER: u8 = 0x10;
+/// First byte of the keys that the pages of a database have.
+pub(crate) const SPACE_SQL: u8 = 0x20;
 /// First byte of the keys that the engine writes for itself.
 pub(crate) const SPACE_SYSTEM: u8 = 0x30;
 
@@ -462,6 +464,13 @@ impl<'t> Tx<'t> {
             Found::Deleted | Found::Patch(_) | Found::Below => None,
         }
     }
+}
+
+/// The number of the page that an internal key is of.
+pub(crate) fn page_number(key: &[u8]) -> Option<u32> {
+    let key: [u8; 5] = key.try_into().ok()?;
+    let [space, number @ ..] = key;
+    (space == SPACE_SQL).then(|| u32::from_be_bytes(number))
 }
 
 /// What an entry counts for, in bytes: its key and its value, without the space byte, which is the engine's own.

@@ -1,11 +1,12 @@
 //! Requests as they come in: JSON, checked for shape before anything is done.
 
-use lineal::{Micros, ObjectId};
+use lineal::{Micros, ObjectId, rusqlite::types::Value as SqlValue};
 use serde_json::{Map, Value};
 
 use crate::{
     bytes,
     open::parse_id,
+    values,
     when::{self, When},
 };
 
@@ -35,6 +36,20 @@ pub(super) enum Op {
     Delete { key: Vec<u8> },
     DeleteRange { start: Vec<u8>, end: Option<Vec<u8>> },
     DeleteAll,
+    Sql(Statement),
+}
+
+/// One statement of SQL.
+pub(super) struct Statement {
+    pub(super) query: String,
+    pub(super) params: Params,
+    /// Most rows to answer.
+    pub(super) limit: Option<u64>,
+}
+
+pub(super) enum Params {
+    Listed(Vec<SqlValue>),
+    Named(Vec<(String, SqlValue)>),
 }
 
 pub(super) struct Write {
@@ -100,6 +115,7 @@ pub(super) enum Request {
     Diff { target: Target, from: When, to: Option<When>, limit: Option<u64>, after: Option<Vec<u8>> },
     Get { target: Target, key: Vec<u8> },
     List { target: Target, list: List },
+    Sql { target: Target, statement: Statement, at: Option<When>, terms: Terms },
     Write(Write),
     Many(Vec<Write>),
     Objects { ns: String, limit: Option<u64>, after: Option<After> },
@@ -135,6 +151,10 @@ impl Fields {
             "put" | "delete" => {
                 let ops = vec![self.op(&op)?];
                 Request::Write(Write { target: self.target()?, ops, terms: self.terms(&Terms::default())? })
+            }
+            "sql" => {
+                let (statement, at) = (self.statement()?, self.when_if_there("at")?);
+                Request::Sql { target: self.target()?, statement, at, terms: self.terms(&Terms::default())? }
             }
             "txn" => Request::Write(self.write(&Terms::default())?),
             "many" => {
@@ -221,8 +241,26 @@ impl Fields {
                 end: self.bytes_if_there("end")?,
             }),
             "delete_all" => Ok(Op::DeleteAll),
+            "sql" => Ok(Op::Sql(self.statement()?)),
             unknown => Err(format!("a transaction has no op {unknown:?}")),
         }
+    }
+
+    fn statement(&mut self) -> Result<Statement, Malformed> {
+        let read = |value| values::read(value).map_err(|wrong| format!("in \"params\": {wrong}"));
+        let params = match self.take("params") {
+            None => Params::Listed(Vec::new()),
+            Some(Value::Array(list)) => Params::Listed(list.into_iter().map(read).collect::<Result<_, _>>()?),
+            Some(Value::Object(map)) => {
+                let named = map.into_iter().map(|(name, value)| {
+                    let is_whole = name.starts_with([':', '@', '$']);
+                    Ok((if is_whole { name } else { format!(":{name}") }, read(value)?))
+                });
+                Params::Named(named.collect::<Result<_, Malformed>>()?)
+            }
+            Some(_) => return Err("\"params\" is neither a list nor an object".into()),
+        };
+        Ok(Statement { query: self.text("query")?, params, limit: self.number("limit")? })
     }
 
     fn list(&mut self) -> Result<List, Malformed> {
@@ -408,6 +446,11 @@ mod tests {
         );
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[1]}"#).contains("\"ops\""));
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[{"op":"get","key":"k"}]}"#).contains("get"));
+        assert!(refused(r#"{"op":"sql","ns":"n","obj":"o"}"#).contains("\"query\" is missing"));
+        assert!(
+            refused(r#"{"op":"sql","ns":"n","obj":"o","query":"","params":[[]]}"#).contains("a parameter is")
+        );
+        assert!(refused(r#"{"op":"sql","ns":"n","obj":"o","query":"","params":7}"#).contains("\"params\""));
         assert!(refused(r#"{"op":"at","ns":"n","obj":"o"}"#).contains("\"at\" is missing"));
         assert!(refused(r#"{"op":"at","ns":"n","obj":"o","at":-1}"#).contains("\"at\""));
         assert!(refused(r#"{"op":"fork","ns":"n","obj":"o","at":1,"to":"p"}"#).contains("\"to\""));

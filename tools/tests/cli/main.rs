@@ -11,4 +11,5 @@ mod pages;
 mod poison;
 mod proof;
 mod salvage;
+mod sql;
 mod support;
