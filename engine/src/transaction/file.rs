@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{sql::PageChanges, tx::Tx, view::View};
 use crate::{
-    Gated, Kind, Object, Result,
+    Error, Gated, Kind, Object, Result,
     gate::inside::Inside,
     sql::{Exported, Image, Imported, PAGE_BYTES, export},
 };
@@ -46,7 +46,7 @@ impl View<'_> {
         self.export(path.as_ref(), true)
     }
 
-    fn export(&self, path: &Path, replace: bool) -> Result<Exported> {
+    fn export(&self, path: &Path, replace: bool) -> Result<Exported, Error> {
         let bytes = export::write(self, path, replace, (self.engine().options.random)())?;
         Ok(Exported { seq: self.seq(), bytes })
     }
@@ -117,7 +117,7 @@ impl Object {
         Ok(self.image(file.as_ref())?.imported())
     }
 
-    fn image(&self, file: &Path) -> Result<Image> {
+    fn image(&self, file: &Path) -> Result<Image, Error> {
         // Before the work, and not after it.
         Inside::refuse(self.engine.output.tag)?;
         Image::of(&self.engine, self.key().namespace, file)
