@@ -192,6 +192,8 @@ const HUNGRY: &[(&str, &[Code])] = &[
     ("SELECT json(replace(hex(zeroblob(500000)), '0', '['))", &[Code::Statement]),
     ("SELECT json_array_length(json('[' || replace(hex(zeroblob(900000)), '0', '1,') || '1]'))", &[]),
     ("SELECT instr(zeroblob(4000000), CAST(zeroblob(2000000) || x'01' AS BLOB))", &[]),
+    ("SELECT length(trim(hex(zeroblob(2000000)), hex(zeroblob(2000000)) || '1'))", &[]),
+    ("SELECT length(unhex(hex(zeroblob(2000000)), hex(zeroblob(2000000)) || ' '))", &[]),
     ("SELECT length(replace(hex(zeroblob(2000000)), hex(zeroblob(1000000)) || '1', ''))", &[]),
     ("SELECT hex(zeroblob(500)) LIKE replace(hex(zeroblob(600)), '0', '%')", &[Code::Other, Code::Statement]),
     ("SELECT x FROM t WHERE x GLOB replace(hex(zeroblob(1000)), '0', '*')", &[Code::Other, Code::Statement]),
@@ -285,6 +287,21 @@ fn attacks_end_in_typed_errors_and_leave_the_object_as_it_was() {
 }
 
 #[test]
+fn a_tokenizer_is_no_pointer_of_the_callers() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let object = engine.namespace("n").unwrap().object("o").unwrap();
+    for statement in ["SELECT fts3_tokenizer(?1, ?2)", "SELECT FTS3_TOKENIZER(?1), ?2"] {
+        let outcome = object.transact(|tx| {
+            let sql = tx.sql();
+            let address = lineal::rusqlite::params!["simple", &[1u8; 8][..]];
+            sql.query_one(statement, address, |_| Ok(()))
+        });
+        assert_eq!(code(&outcome.wait().unwrap_err()), Code::Refused);
+    }
+}
+
+#[test]
 fn a_rename_cannot_make_a_reserved_name() {
     let temp = tempfile::tempdir().unwrap();
     let engine = open(temp.path());
@@ -375,6 +392,9 @@ fn features_that_are_on_by_default_work() {
                     9.0,
                 ),
                 ("replace('7x', 'x', '')", 7.0),
+                ("length(trim('xyaxbyx', 'xy')) * 100 + length(ltrim('  é ', ' é')) * 10 + length(rtrim('aéé', 'é'))", 301.0),
+                ("length(unhex('01-02-ff', '-')) + (unhex('0-1', '-') IS NULL) + (unhex('01x', '-') IS NULL)", 5.0),
+                ("length(replace(0.1 + 0.2, '.', ','))", 19.0),
             ] {
                 let found: f64 =
                     sql.query_one(&format!("SELECT CAST({expression} AS REAL)"), [], |row| row.get(0))?;

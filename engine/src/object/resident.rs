@@ -29,7 +29,8 @@ pub(crate) struct Resident {
     pub(crate) below: Option<Box<Below>>,
     pub(crate) salt: Option<[u8; 16]>,
     pub(crate) name: Option<Arc<str>>,
-    /// The newest commit since the object has memory that changed pages of its database; 0 if there is none.
+    /// The pages of the object's database have not changed since this commit, which is the newest one that changed them, or
+    /// the newest of all when the object got its memory.
     pub(crate) pages_seq: Seq,
     /// The newest chain hash that was computed, and its seq.
     pub(crate) hashed: (Seq, Hash),

@@ -4,14 +4,14 @@
     reason = "statements of the engine's own are kept as raw handles, out of the users' cache"
 )]
 
-use std::{ffi::CStr, ptr::null_mut};
+use std::{cell::Cell, ffi::CStr, ptr::null_mut};
 
 use lineal_wal::Seq;
 use rusqlite::{OpenFlags, TransactionState, ffi, hooks::Authorization};
 
 use super::{
     SqlOptions, functions, guard,
-    port::{Pages, Port, Written},
+    port::{PAGE_BYTES, Pages, Pinned, Port, Written},
     setup::{Connect, Setup},
     vfs,
 };
@@ -21,6 +21,12 @@ use crate::{Clock, Random, Result, sync::Arc};
 ///
 /// Source: chosen; a look costs about 50 ns, a thousand operations some 10 us.
 const OPERATIONS_STEP: i32 = 1_000;
+
+/// What a statement counts for in the budget of operations beside those that were counted in steps.
+const STATEMENT_OPERATIONS: u64 = 50;
+
+/// The most pages a database can have; SQLite's own limit.
+const PAGES_MAX: u32 = 4_294_967_294;
 
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
@@ -37,9 +43,13 @@ pub(crate) struct Connection {
     rollback: Own,
     pub(super) db: rusqlite::Connection,
     /// After `db`, whose files point to it.
-    port: Box<Port>,
+    port: Pinned,
     /// The newest commit of the object that changed pages when this was last used.
     pub(super) valid_for: Seq,
+    /// Which registrations of the application it was opened with.
+    pub(super) hooks: u64,
+    /// How many pages the file may have.
+    growth_max: Cell<u32>,
     uses: u32,
     bytes: usize,
 }
@@ -86,7 +96,7 @@ impl Connection {
         connect: Option<&Connect>,
     ) -> Result<Connection> {
         vfs::register()?;
-        let port = Box::new(Port::new(clock, random, options.memory_bytes_max));
+        let port = Pinned::new(Port::new(clock, random, options.memory_bytes_max));
         port.measure(pages)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || rusqlite::Connection::open_with_flags_and_vfs("object", flags, vfs::NAME);
@@ -98,6 +108,8 @@ impl Connection {
             db,
             port,
             valid_for: Seq(0),
+            hooks: 0,
+            growth_max: Cell::new(0),
             uses: 0,
             bytes: 0,
         };
@@ -138,7 +150,7 @@ impl Connection {
             modules = setup.into_modules();
         }
         // SAFETY: the handle is used for status only, while it is open.
-        let hooked = Hooked { port: &**port, db: unsafe { db.handle() } };
+        let hooked = Hooked { port: port.as_ptr(), db: unsafe { db.handle() } };
         port.call(pages, || {
             db.progress_handler(
                 OPERATIONS_STEP,
@@ -153,7 +165,7 @@ impl Connection {
                 if port.is_trusted() {
                     return Authorization::Allow;
                 }
-                guard::authorize(context, &modules).unwrap_or_else(|refusal| {
+                guard::authorize(context, &modules, port).unwrap_or_else(|refusal| {
                     port.refuse(refusal);
                     Authorization::Deny
                 })
@@ -224,7 +236,7 @@ impl Connection {
     }
 
     pub(super) fn commit(&self, pages: &dyn Pages) -> Result<()> {
-        self.run(pages, &self.commit)
+        self.port.committing(|| self.run(pages, &self.commit))
     }
 
     pub(super) fn rollback(&self, pages: &dyn Pages) -> Result<()> {
@@ -263,9 +275,51 @@ impl Connection {
         self.port.recycle(written);
     }
 
-    /// Begins a new budget.
-    pub(super) fn set_operations(&self, count: u64) {
-        self.port.set_operations(count);
+    /// Begins the use by a transaction or a view: its budget, and what earlier ones left to see.
+    pub(super) fn start(&self, options: &SqlOptions, writable: bool) {
+        self.port.set_budget(options.operations_max, options.time_max);
+        self.port.set_writable(writable);
+        // SAFETY: an open handle.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.db.handle(), 0) };
+    }
+
+    /// Lets SQLite add no more than about `bytes` of pages to the file before the next commit.
+    pub(super) fn bound_growth(&self, pages: &dyn Pages, bytes: usize) -> Result<()> {
+        let more = u32::try_from(bytes / PAGE_BYTES).unwrap_or(u32::MAX);
+        let least = self.port.page_count().saturating_add(more);
+        if self.growth_max.get() >= least {
+            return Ok(());
+        }
+        // Twice as many, so that this is not due again with the next page.
+        let most = least.saturating_add(more).min(PAGES_MAX);
+        self.call_trusted(pages, |db| db.execute_batch(&format!("PRAGMA max_page_count = {most}")))?;
+        self.growth_max.set(most);
+        Ok(())
+    }
+
+    /// Looks at the budget after a statement, which may have been too short to be looked at. Returns whether it is used up.
+    pub(super) fn is_spent(&self) -> bool {
+        // SAFETY: the handle is used for status only, while it is open.
+        let hooked = Hooked { port: self.port.as_ptr(), db: unsafe { self.db.handle() } };
+        self.port.spend(STATEMENT_OPERATIONS, hooked.cache_bytes())
+    }
+
+    pub(super) fn clear_interrupt(&self) {
+        self.port.clear_interrupt();
+    }
+
+    /// Whether what is cached is what it is taken for.
+    pub(super) fn is_sound(&self) -> bool {
+        self.port.is_sound()
+    }
+
+    pub(super) fn spoil(&self) {
+        self.port.spoil();
+    }
+
+    /// Whether statements were prepared that can rename.
+    pub(super) fn has_renames(&self) -> bool {
+        self.port.has_renames()
     }
 
     /// What stops the statement that runs, from any thread.

@@ -26,7 +26,7 @@ pub struct TableDifference {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RowDifference {
-    /// Its primary key, or its rowid if the table has no other.
+    /// Its primary key, or its rowid if the table has no primary key, or one with nothing in it.
     pub key: Vec<Value>,
     /// Its columns in the first version, in the table's order; `None`: it was added.
     pub before: Option<Vec<Value>>,
@@ -38,8 +38,10 @@ pub struct RowDifference {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Shape {
     columns: Vec<String>,
-    /// The columns of the primary key, in its order; empty: the rowid is the key.
+    /// The columns of the primary key, in its order, or a name of the rowid.
     key: Vec<String>,
+    /// Whether the key is the rowid, which has no collation.
+    by_rowid: bool,
 }
 
 impl Object {
@@ -189,25 +191,45 @@ fn shape(view: &View<'_>, table: &str) -> Result<Option<Shape>> {
     let mut rows = sql.query("SELECT name, pk FROM pragma_table_info(?1)", [table])?;
     while let Some(row) = rows.next()? {
         let (name, at): (String, i64) = (row.get(0)?, row.get(1)?);
-        if without_rowid && at > 0 {
+        if at > 0 {
             key.insert(at, name.clone());
         }
         shape.columns.push(name);
     }
+    drop(rows);
     shape.key = key.into_values().collect();
+    // A primary key of a table with rowids may be NULL, in many rows.
+    let is_null = || {
+        let nulls: Vec<String> = shape.key.iter().map(|key| format!("{} IS NULL", quote(key))).collect();
+        let query = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", quote(table), nulls.join(" OR "));
+        sql.query_one(&query, [], |row| row.get::<bool>(0))
+    };
+    if shape.key.is_empty() || (!without_rowid && is_null()?) {
+        let is_column = |name: &str| shape.columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+        let Some(rowid) = ["rowid", "_rowid_", "oid"].into_iter().find(|name| !is_column(name)) else {
+            let message =
+                format!("the rows of {table} cannot be told apart: it has columns of all names of the rowid");
+            return Err(SqlError::new(SqlErrorCode::Statement, message).into());
+        };
+        shape.key = vec![rowid.to_owned()];
+        shape.by_rowid = true;
+    }
     Ok(Some(shape))
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// All rows by key, the key's columns first. Compared without the columns' own collations, so that the order is the one
 /// that is compared by here.
 fn query(table: &str, shape: &Shape) -> String {
-    let quote = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
-    let keys: Vec<String> =
-        if shape.key.is_empty() { vec!["rowid".to_owned()] } else { shape.key.iter().map(quote).collect() };
-    let columns: Vec<String> = keys.iter().cloned().chain(shape.columns.iter().map(quote)).collect();
-    let order: Vec<String> = keys.iter().map(|key| format!("{key} COLLATE BINARY")).collect();
-    let order = if shape.key.is_empty() { keys.join(", ") } else { order.join(", ") };
-    format!("SELECT {} FROM {} ORDER BY {order}", columns.join(", "), quote(&table.to_owned()))
+    let keys: Vec<String> = shape.key.iter().map(|key| quote(key)).collect();
+    let columns: Vec<String> =
+        keys.iter().cloned().chain(shape.columns.iter().map(|name| quote(name))).collect();
+    let collation = if shape.by_rowid { "" } else { " COLLATE BINARY" };
+    let order: Vec<String> = keys.iter().map(|key| format!("{key}{collation}")).collect();
+    format!("SELECT {} FROM {} ORDER BY {}", columns.join(", "), quote(table), order.join(", "))
 }
 
 /// Key and columns of a row.
@@ -224,7 +246,7 @@ struct Side<'q> {
 impl<'q> Side<'q> {
     fn start(sql: &'q Sql<'_>, table: &str, shape: Option<&Shape>) -> Result<Side<'q>> {
         let rows = shape.map(|shape| sql.query(&query(table, shape), [])).transpose()?;
-        let key_columns = shape.map_or(1, |shape| shape.key.len().max(1));
+        let key_columns = shape.map_or(0, |shape| shape.key.len());
         let mut side = Side { rows, key_columns, current: None };
         side.advance()?;
         Ok(side)
@@ -255,10 +277,22 @@ fn compare_keys(a: &[Value], b: &[Value]) -> Ordering {
     let compare = |a: &Value, b: &Value| match (ValueRef::from(a), ValueRef::from(b)) {
         (ValueRef::Integer(a), ValueRef::Integer(b)) => a.cmp(&b),
         (ValueRef::Real(a), ValueRef::Real(b)) => a.total_cmp(&b),
-        (ValueRef::Integer(a), ValueRef::Real(b)) => (a as f64).total_cmp(&b),
-        (ValueRef::Real(a), ValueRef::Integer(b)) => a.total_cmp(&(b as f64)),
+        (ValueRef::Integer(a), ValueRef::Real(b)) => compare_mixed(a, b),
+        (ValueRef::Real(a), ValueRef::Integer(b)) => compare_mixed(b, a).reverse(),
         (ValueRef::Text(a), ValueRef::Text(b)) | (ValueRef::Blob(a), ValueRef::Blob(b)) => a.cmp(b),
         _ => class(a).cmp(&class(b)),
     };
     a.iter().zip(b).map(|(a, b)| compare(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// An integer against a real, exactly.
+fn compare_mixed(integer: i64, real: f64) -> Ordering {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if real >= LIMIT {
+        return Ordering::Less;
+    }
+    if real < -LIMIT {
+        return Ordering::Greater;
+    }
+    integer.cmp(&(real as i64)).then_with(|| 0.0.partial_cmp(&real.fract()).unwrap_or(Ordering::Equal))
 }

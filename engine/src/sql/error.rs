@@ -30,7 +30,9 @@ pub enum SqlErrorCode {
     Refused,
     /// The statement writes, and this is a view.
     ReadOnly,
-    /// The transaction's budget of operations is used up; see [`SqlOptions::operations_max`](crate::SqlOptions).
+    /// The transaction's budget of operations or of time is used up; see
+    /// [`SqlOptions::operations_max`](crate::SqlOptions::operations_max) and
+    /// [`time_max`](crate::SqlOptions::time_max).
     Budget,
     /// Somebody called [`Object::interrupt_sql`](crate::Object::interrupt_sql).
     Interrupted,
@@ -62,6 +64,7 @@ pub(crate) enum Refusal {
     Operations,
     Memory,
     Interrupted,
+    Time,
     ReadOnly,
     Undone,
 }
@@ -69,7 +72,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     fn code(self) -> SqlErrorCode {
         match self {
-            Refusal::Operations => SqlErrorCode::Budget,
+            Refusal::Operations | Refusal::Time => SqlErrorCode::Budget,
             Refusal::Memory => SqlErrorCode::Memory,
             Refusal::Interrupted => SqlErrorCode::Interrupted,
             Refusal::ReadOnly => SqlErrorCode::ReadOnly,
@@ -102,6 +105,9 @@ impl Refusal {
                 "the database's memory is used up: do less at once, or raise SqlOptions::memory_bytes_max"
             }
             Refusal::Interrupted => "the statement was interrupted",
+            Refusal::Time => {
+                "the transaction's time for database operations is over: do less at once, or raise SqlOptions::time_max"
+            }
             Refusal::ReadOnly => "a view is read-only: write in transact",
             Refusal::Undone => {
                 "a statement rolled back the SQL of this transaction, so it cannot commit: let the closure return Err"

@@ -1,8 +1,9 @@
 //! Functions that every database has besides SQLite's own, or instead of them: mathematics, which SQLite builds in only
-//! on request; randomness that comes from the engine's source; and `instr` and `replace`, which in SQLite take time with
-//! the product of their lengths, within one operation that no budget can stop.
+//! on request; randomness that comes from the engine's source; and `instr`, `replace`, `trim` and `unhex`, which in SQLite
+//! take time with the product of their lengths, within one operation that no budget can stop.
+#![allow(unsafe_code, reason = "a number is made into text by SQLite itself")]
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet, ffi::c_char};
 
 use memchr::memmem::Finder;
 use rusqlite::{
@@ -86,6 +87,10 @@ pub(super) fn register(db: &Connection, random: Random, length_max: usize) -> Re
     }
     db.create_scalar_function("instr", 2, pure, instr)?;
     db.create_scalar_function("replace", 3, pure, move |context| replace(context, length_max))?;
+    for (name, left, right) in [("ltrim", true, false), ("rtrim", false, true), ("trim", true, true)] {
+        db.create_scalar_function(name, 2, pure, move |context| trim(context, left, right))?;
+    }
+    db.create_scalar_function("unhex", 2, pure, unhex)?;
     let draw = random.clone();
     db.create_scalar_function("random", 0, drawn, move |_| Ok(draw() as i64))?;
     db.create_scalar_function("randomblob", 1, drawn, move |context| {
@@ -145,14 +150,64 @@ fn text_of(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// A real as SQLite writes it: fifteen digits, with a point.
+/// A real as SQLite writes it.
 fn real_text(x: f64) -> String {
-    let shortest = format!("{x}");
-    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.1}") } else { shortest }
+    let mut text = [0u8; 64];
+    // SAFETY: a buffer of the length that is said, a format that ends with a zero, and the argument that it asks for.
+    unsafe {
+        let to = text.as_mut_ptr().cast::<c_char>();
+        rusqlite::ffi::sqlite3_snprintf(text.len() as i32, to, c"%!.17g".as_ptr(), x);
+    }
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    String::from_utf8_lossy(&text[..end]).into_owned()
 }
 
+/// Text of these bytes. What is no UTF-8 in them, as a blob may have it, becomes the replacement character.
 fn text(bytes: Vec<u8>) -> Result<Value> {
-    String::from_utf8(bytes).map(Value::Text).map_err(|error| Error::Utf8Error(0, error.utf8_error()))
+    Ok(Value::Text(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }))
+}
+
+/// The first argument without the characters of the second at its ends.
+fn trim(context: &Context<'_>, left: bool, right: bool) -> Result<Option<Value>> {
+    let (Some(all), Some(set)) = (text_of(context.get_raw(0)), text_of(context.get_raw(1))) else {
+        return Ok(None);
+    };
+    let (all, set) = (String::from_utf8_lossy(&all), String::from_utf8_lossy(&set));
+    let set: HashSet<char> = set.chars().collect();
+    let mut rest = &*all;
+    if left {
+        rest = rest.trim_start_matches(|c| set.contains(&c));
+    }
+    if right {
+        rest = rest.trim_end_matches(|c| set.contains(&c));
+    }
+    Ok(Some(Value::Text(rest.to_owned())))
+}
+
+/// The bytes that the first argument's hexadecimal digits mean, with characters of the second between pairs of them;
+/// nothing if there is anything else.
+fn unhex(context: &Context<'_>) -> Result<Option<Vec<u8>>> {
+    let (Some(digits), Some(set)) = (text_of(context.get_raw(0)), text_of(context.get_raw(1))) else {
+        return Ok(None);
+    };
+    let (digits, set) = (String::from_utf8_lossy(&digits), String::from_utf8_lossy(&set));
+    let set: HashSet<char> = set.chars().collect();
+    let mut bytes = Vec::with_capacity(digits.len() / 2);
+    let mut digits = digits.chars();
+    while let Some(c) = digits.next() {
+        match (c.to_digit(16), set.contains(&c)) {
+            (Some(high), _) => match digits.next().and_then(|low| low.to_digit(16)) {
+                Some(low) => bytes.push((high * 16 + low) as u8),
+                None => return Ok(None),
+            },
+            (None, true) => {}
+            (None, false) => return Ok(None),
+        }
+    }
+    Ok(Some(bytes))
 }
 
 /// An argument as SQLite's own functions take it: numbers, and text that reads as one; anything else is nothing.

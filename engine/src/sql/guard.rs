@@ -6,7 +6,7 @@ use rusqlite::{
     limits::Limit,
 };
 
-use super::{SqlOptions, error::Refusal};
+use super::{SqlOptions, error::Refusal, port::Port};
 
 /// Pragmas that only tell something, with or without an argument.
 const TELLING: &[&str] = &[
@@ -55,7 +55,11 @@ pub(crate) const RESERVED: &str = "_lineal";
 const MODULES: &[&str] =
     &["fts5", "fts5vocab", "fts3", "fts4", "fts3tokenize", "fts4aux", "rtree", "rtree_i32", "geopoly"];
 
-pub(super) fn authorize(context: AuthContext<'_>, own_modules: &[String]) -> Result<Authorization, Refusal> {
+pub(super) fn authorize(
+    context: AuthContext<'_>,
+    own_modules: &[String],
+    port: &Port,
+) -> Result<Authorization, Refusal> {
     use AuthAction as A;
     let reserved = |name: &str| {
         if is_reserved(name) { Err(Refusal::Reserved) } else { Ok(Authorization::Allow) }
@@ -78,8 +82,13 @@ pub(super) fn authorize(context: AuthContext<'_>, own_modules: &[String]) -> Res
         | A::CreateTempTable { .. }
         | A::CreateTempTrigger { .. }
         | A::CreateTempView { .. } => Err(Refusal::Temporary),
-        A::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value),
-        A::Function { function_name } if function_name.eq_ignore_ascii_case("load_extension") => {
+        A::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value, port.is_writable()),
+        // `fts3_tokenizer` takes a pointer as a bound parameter, whatever the switch of its name says.
+        A::Function { function_name }
+            if ["load_extension", "fts3_tokenizer"]
+                .iter()
+                .any(|name| function_name.eq_ignore_ascii_case(name)) =>
+        {
             Err(Refusal::Extension)
         }
         A::CreateVtable { table_name, module_name } => {
@@ -89,11 +98,19 @@ pub(super) fn authorize(context: AuthContext<'_>, own_modules: &[String]) -> Res
             }
             reserved(table_name)
         }
-        A::CreateIndex { index_name, table_name } => reserved(index_name).and(reserved(table_name)),
-        A::CreateTrigger { trigger_name, table_name } => reserved(trigger_name).and(reserved(table_name)),
+        A::CreateIndex { index_name, table_name } | A::DropIndex { index_name, table_name } => {
+            reserved(index_name).and(reserved(table_name))
+        }
+        A::CreateTrigger { trigger_name, table_name } | A::DropTrigger { trigger_name, table_name } => {
+            reserved(trigger_name).and(reserved(table_name))
+        }
+        A::AlterTable { table_name, .. } => {
+            // Its new name is not told.
+            port.set_renames();
+            reserved(table_name)
+        }
         A::CreateTable { table_name }
         | A::DropTable { table_name }
-        | A::AlterTable { table_name, .. }
         | A::Insert { table_name }
         | A::Delete { table_name }
         | A::Update { table_name, .. }
@@ -109,12 +126,17 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     name.as_bytes().get(..RESERVED.len()).is_some_and(|head| head.eq_ignore_ascii_case(RESERVED.as_bytes()))
 }
 
-fn pragma(name: &str, value: Option<&str>) -> Result<Authorization, Refusal> {
+fn pragma(name: &str, value: Option<&str>, writable: bool) -> Result<Authorization, Refusal> {
     let name = name.to_ascii_lowercase();
     let name = name.as_str();
     let telling = TELLING.contains(&name) && (value.is_none() || !WITHOUT_VALUE.contains(&name));
-    if telling || SETTING.contains(&name) {
+    if telling {
         return Ok(Authorization::Allow);
+    }
+    if SETTING.contains(&name) {
+        // `optimize` writes without a value.
+        let sets = value.is_some() || name == "optimize" || name == "incremental_vacuum";
+        return if writable || !sets { Ok(Authorization::Allow) } else { Err(Refusal::ReadOnly) };
     }
     match (FIXED.iter().find(|(fixed, _)| *fixed == name), value) {
         (Some(_), None) => Ok(Authorization::Allow),
@@ -183,7 +205,17 @@ mod tests {
             ("writable_schema", Some("on"), false),
             ("mmap_size", Some("1"), false),
         ] {
-            assert_eq!(pragma(name, value).is_ok(), allowed, "{name} {value:?}");
+            assert_eq!(pragma(name, value, true).is_ok(), allowed, "{name} {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_view_sets_nothing() {
+        assert!(pragma("user_version", None, false).is_ok());
+        for (name, value) in
+            [("user_version", Some("1")), ("optimize", None), ("defer_foreign_keys", Some("1"))]
+        {
+            assert_eq!(pragma(name, value, false).err(), Some(Refusal::ReadOnly));
         }
     }
 

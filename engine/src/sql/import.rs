@@ -79,8 +79,7 @@ impl Image {
         image.file.write_all_at(&[1, 1], VERSIONS_AT).map_err(in_scratch)?;
         let connection = engine.sql.open(&engine.options, namespace, &image)?;
         let empty = engine.sql.open(&engine.options, namespace, &Empty)?;
-        let limit = engine.options.sql.operations_max;
-        [&connection, &empty].into_iter().for_each(|connection| connection.set_operations(limit));
+        [&connection, &empty].into_iter().for_each(|connection| connection.start(&engine.options.sql, true));
         image.tables = schema::check(&connection, &image, &empty, &Empty).map_err(refused)?;
         Ok(image)
     }

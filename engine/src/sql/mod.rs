@@ -11,6 +11,8 @@
 //! says. SQLite keeps what a transaction changes in its cache until it commits; the engine's transaction commits it just
 //! before its own record is made, takes the pages, and logs what changed in each.
 
+use std::time::Duration;
+
 mod connection;
 mod diff;
 mod error;
@@ -66,6 +68,7 @@ pub(crate) fn page_key(number: u32) -> [u8; 5] {
 #[derive(Clone, Debug)]
 pub struct SqlOptions {
     pub(crate) operations_max: u64,
+    pub(crate) time_max: Duration,
     pub(crate) memory_bytes_max: usize,
     pub(crate) cache_bytes: usize,
     pub(crate) connections_bytes_max: usize,
@@ -87,6 +90,7 @@ impl SqlOptions {
     pub fn new() -> SqlOptions {
         SqlOptions {
             operations_max: 100_000_000,
+            time_max: Duration::from_secs(10),
             memory_bytes_max: 64 << 20,
             cache_bytes: 2 << 20,
             connections_bytes_max: 128 << 20,
@@ -102,6 +106,13 @@ impl SqlOptions {
     /// a second or two). Looked at every thousand.
     pub fn operations_max(mut self, operations: u64) -> Self {
         self.operations_max = operations.max(1);
+        self
+    }
+
+    /// Time that the statements of one transaction, or of one view, may take from the first one on, by the engine's clock
+    /// (default 10 s). Looked at every thousand operations.
+    pub fn time_max(mut self, time: Duration) -> Self {
+        self.time_max = time;
         self
     }
 

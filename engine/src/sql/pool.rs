@@ -15,7 +15,7 @@ use crate::{
     object::table::KeyHash,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Pool {
     kept: Mutex<Kept>,
     hooks: Mutex<HashMap<NamespaceId, Connect>>,
+    /// How often a hook was registered.
+    hooks_changed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -42,11 +44,16 @@ struct Idle {
 
 impl Pool {
     pub(crate) fn new() -> Pool {
-        Pool { kept: Mutex::new(Kept::default()), hooks: Mutex::new(HashMap::new()) }
+        Pool {
+            kept: Mutex::new(Kept::default()),
+            hooks: Mutex::new(HashMap::new()),
+            hooks_changed: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn set_hook(&self, namespace: NamespaceId, connect: Connect) {
         self.hooks.lock().insert(namespace, connect);
+        self.hooks_changed.fetch_add(1, Ordering::AcqRel);
         let stale = {
             let mut kept = self.kept.lock();
             let keys: Vec<ObjectKey> =
@@ -74,8 +81,27 @@ impl Pool {
                 connection
             }
         };
-        self.kept.lock().in_use.insert(key, connection.interrupter());
+        self.lend(key, &connection);
         Ok(connection)
+    }
+
+    /// A new connection of an object whose turn the caller has, and none other, because the object is not what a
+    /// transaction before made of it.
+    pub(super) fn take_new(
+        &self,
+        options: &Options,
+        key: ObjectKey,
+        pages: &dyn Pages,
+    ) -> Result<Connection> {
+        self.forget(&key);
+        let connection = self.open(options, key.namespace, pages)?;
+        self.lend(key, &connection);
+        Ok(connection)
+    }
+
+    fn lend(&self, key: ObjectKey, connection: &Connection) {
+        connection.clear_interrupt();
+        self.kept.lock().in_use.insert(key, connection.interrupter());
     }
 
     /// A connection that is not kept afterwards.
@@ -85,9 +111,12 @@ impl Pool {
         namespace: NamespaceId,
         pages: &dyn Pages,
     ) -> Result<Connection> {
+        let hooks = self.hooks_changed.load(Ordering::Acquire);
         let hook = self.hooks.lock().get(&namespace).cloned();
         let (clock, random) = (options.clock.clone(), options.random.clone());
-        Connection::open(&options.sql, clock, random, pages, hook.as_ref())
+        let mut connection = Connection::open(&options.sql, clock, random, pages, hook.as_ref())?;
+        connection.hooks = hooks;
+        Ok(connection)
     }
 
     /// Registers what the application adds to its namespace's connections with another one.
@@ -102,6 +131,10 @@ impl Pool {
         let mut gone = Vec::new();
         let mut kept = self.kept.lock();
         kept.in_use.remove(&key);
+        if connection.hooks != self.hooks_changed.load(Ordering::Acquire) {
+            gone.push(connection);
+            return;
+        }
         kept.tick += 1;
         kept.bytes += bytes;
         let idle = Idle { connection, bytes, used: kept.tick };
@@ -131,8 +164,9 @@ impl Pool {
 
     /// Stops the statement that runs on an object. Returns whether a connection was in use.
     pub(crate) fn interrupt(&self, key: &ObjectKey) -> bool {
-        let flag = self.kept.lock().in_use.get(key).cloned();
-        flag.inspect(|flag| flag.store(true, Ordering::Relaxed)).is_some()
+        // Under the lock, so that it does not reach the transaction after that one.
+        let kept = self.kept.lock();
+        kept.in_use.get(key).inspect(|flag| flag.store(true, Ordering::Relaxed)).is_some()
     }
 
     /// Number of connections that are kept, and their memory in bytes.

@@ -4,9 +4,13 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     ptr::NonNull,
+    time::Duration,
 };
+
+use lineal_wal::Micros;
 
 use crate::{
     Clock, Error, Random, Result,
@@ -40,6 +44,8 @@ pub(crate) trait Pages {
 pub(crate) struct Written {
     numbers: Vec<u32>,
     bytes: Vec<u8>,
+    /// Whether `numbers` does not ascend.
+    is_mixed: bool,
     /// Pages after this one were cut off.
     pub(crate) cut_after: Option<u32>,
 }
@@ -52,6 +58,7 @@ impl Written {
     fn clear(&mut self) {
         self.numbers.clear();
         self.bytes.clear();
+        self.is_mixed = false;
         self.cut_after = None;
     }
 
@@ -61,8 +68,8 @@ impl Written {
     }
 
     fn find(&self, number: u32) -> Option<usize> {
-        // SQLite writes in ascending order, so what is searched for is nearly always not there or the last.
-        if self.numbers.last().is_none_or(|last| *last < number) {
+        // SQLite nearly always writes in ascending order, so what is searched for is not there, or the last.
+        if !self.is_mixed && self.numbers.last().is_none_or(|last| *last < number) {
             return None;
         }
         self.numbers.iter().position(|written| *written == number)
@@ -72,6 +79,7 @@ impl Written {
         match self.find(number) {
             Some(at) => self.bytes[at * PAGE_BYTES..][..PAGE_BYTES].copy_from_slice(page),
             None => {
+                self.is_mixed |= self.numbers.last().is_some_and(|last| *last > number);
                 self.numbers.push(number);
                 self.bytes.extend_from_slice(page);
             }
@@ -105,7 +113,17 @@ pub(crate) struct Port {
     refused: Cell<Option<Refusal>>,
     /// While it is set, what is prepared is the engine's own and passes the guards.
     trusted: Cell<bool>,
+    /// Set while the engine commits. SQLite writes at no other time.
+    committing: Cell<bool>,
+    /// What SQLite has cached may not be what it was taken for, so the connection must not be used again.
+    spoilt: Cell<bool>,
+    /// Whether statements may write.
+    writable: Cell<bool>,
+    /// Whether a statement was prepared that can rename.
+    renames: Cell<bool>,
     operations_left: Cell<u64>,
+    /// When the transaction has to end, by the engine's clock.
+    deadline: Cell<Micros>,
     memory_bytes_max: usize,
     temp_bytes: Cell<usize>,
     interrupted: Arc<AtomicBool>,
@@ -129,7 +147,12 @@ impl Port {
             panicked: RefCell::default(),
             refused: Cell::new(None),
             trusted: Cell::new(false),
+            committing: Cell::new(false),
+            spoilt: Cell::new(false),
+            writable: Cell::new(true),
+            renames: Cell::new(false),
             operations_left: Cell::new(u64::MAX),
+            deadline: Cell::new(Micros(u64::MAX)),
             memory_bytes_max,
             temp_bytes: Cell::new(0),
             interrupted: Arc::default(),
@@ -146,6 +169,12 @@ impl Port {
                 self.0.pages.set(self.2);
                 CURRENT.set(self.1);
             }
+        }
+        if self.pages.get().is_none() {
+            // SQLite goes on over some errors; what they left here is nobody's.
+            self.failed.take();
+            self.panicked.take();
+            self.refused.take();
         }
         let lent = NonNull::from(pages);
         // SAFETY: only the lifetime changes. `Leave` takes the pointer out again before this function ends, by return or
@@ -244,6 +273,7 @@ impl Port {
 
     /// Keeps a page that SQLite writes, until the transaction takes it.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.check_committing()?;
         let page = PAGE_BYTES as u64;
         let number = u32::try_from(offset / page + 1).ok();
         let Some(number) = number.filter(|_| offset.is_multiple_of(page) && bytes.len() == PAGE_BYTES) else {
@@ -259,12 +289,57 @@ impl Port {
         Ok(())
     }
 
-    pub(super) fn truncate(&self, bytes: u64) {
+    pub(super) fn truncate(&self, bytes: u64) -> Result<()> {
+        self.check_committing()?;
         let count = u32::try_from(bytes / PAGE_BYTES as u64).unwrap_or(u32::MAX);
         if count < self.page_count() {
             self.written.borrow_mut().cut(count);
         }
         self.page_count.set(count);
+        Ok(())
+    }
+
+    /// A statement that writes although it is said to be read-only commits by itself, in a view: nothing of it is taken.
+    fn check_committing(&self) -> Result<()> {
+        if self.committing.get() {
+            return Ok(());
+        }
+        self.spoil();
+        Err(Refusal::ReadOnly.into())
+    }
+
+    /// Runs the commit `f`, in which SQLite may write. If it fails, what was written counts as never written, and the
+    /// connection cannot be used again.
+    pub(super) fn committing<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        self.committing.set(true);
+        let outcome = f();
+        self.committing.set(false);
+        outcome.inspect_err(|_| self.spoil())
+    }
+
+    pub(super) fn spoil(&self) {
+        self.spoilt.set(true);
+    }
+
+    /// Whether the connection's cache is what it is taken for.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.spoilt.get() && self.written.borrow().is_empty()
+    }
+
+    pub(super) fn set_writable(&self, writable: bool) {
+        self.writable.set(writable);
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.writable.get()
+    }
+
+    pub(super) fn set_renames(&self) {
+        self.renames.set(true);
+    }
+
+    pub(super) fn has_renames(&self) -> bool {
+        self.renames.get()
     }
 
     /// What SQLite wrote since the last time.
@@ -296,14 +371,23 @@ impl Port {
         result
     }
 
-    /// Sets how many operations of SQLite's virtual machine are left.
-    pub(crate) fn set_operations(&self, count: u64) {
-        self.operations_left.set(count);
+    /// Begins a budget: operations of SQLite's virtual machine, and time by the engine's clock.
+    pub(super) fn set_budget(&self, operations: u64, time: Duration) {
+        self.operations_left.set(operations);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.deadline.set(Micros((self.clock)().0.saturating_add(micros)));
+    }
+
+    pub(super) fn clear_interrupt(&self) {
         self.interrupted.store(false, Ordering::Relaxed);
     }
 
-    /// Takes operations off; `memory_bytes` is what the connection holds. Returns whether the statement has to stop.
+    /// Takes operations off; `memory_bytes` is what the connection holds. Returns whether the statement has to stop. What
+    /// the engine does itself is never stopped.
     pub(super) fn spend(&self, operations: u64, memory_bytes: usize) -> bool {
+        if self.trusted.get() {
+            return false;
+        }
         let left = self.operations_left.get().saturating_sub(operations);
         self.operations_left.set(left);
         let refusal = if left == 0 {
@@ -312,6 +396,8 @@ impl Port {
             Refusal::Memory
         } else if self.interrupted.load(Ordering::Relaxed) {
             Refusal::Interrupted
+        } else if (self.clock)() > self.deadline.get() {
+            Refusal::Time
         } else {
             return false;
         };
@@ -337,5 +423,34 @@ impl Port {
 
     pub(super) fn release_temp(&self, bytes: usize) {
         self.temp_bytes.set(self.temp_bytes.get() - bytes);
+    }
+}
+
+/// A port that stays where it is while its owner moves, because files and hooks point to it.
+pub(super) struct Pinned(NonNull<Port>);
+
+impl Pinned {
+    pub(super) fn new(port: Port) -> Pinned {
+        Pinned(NonNull::from(Box::leak(Box::new(port))))
+    }
+
+    pub(super) fn as_ptr(&self) -> *const Port {
+        self.0.as_ptr()
+    }
+}
+
+impl Deref for Pinned {
+    type Target = Port;
+
+    fn deref(&self) -> &Port {
+        // SAFETY: from a box that lives until the drop, and shared only.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: `new` leaked the box, and this is dropped once.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }

@@ -65,7 +65,15 @@ impl<'q> Rows<'q> {
 
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
-        self.rows = None;
+        let rows = &mut self.rows;
+        let ended = self.session.call(self.host, |_| {
+            *rows = None;
+            Ok(())
+        });
+        // To end a statement may fail only as the statement itself did, or because the budget is used up, which the next one
+        // will tell.
+        drop(ended);
+        self.session.was_undone();
         // SAFETY: `start` leaked the box, the rows that borrowed it are gone, and this is dropped once.
         let statement = unsafe { Box::from_raw(self.statement.as_ptr()) };
         self.session.count(&statement, self.returned);

@@ -35,6 +35,8 @@ pub(super) fn check(
     empty
         .call(no_pages, |db| db.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true))
         .map_err(|error| error.to_string())?;
+    // Never committed: what it makes goes with the connection.
+    empty.begin(no_pages).map_err(|error| error.to_string())?;
     // The tables that a virtual table keeps its things in come and go with it.
     let own =
         |item: &&Item| !made.contains(&item.table.to_ascii_lowercase()) && !item.name.starts_with("sqlite_");

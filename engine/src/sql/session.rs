@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use lineal_wal::{ObjectKey, Seq};
-use rusqlite::{CachedStatement, Params, StatementStatus};
+use rusqlite::{CachedStatement, Params, StatementStatus, fallible_iterator::FallibleIterator};
 
 use super::{
     connection::Connection,
@@ -22,6 +22,9 @@ pub(crate) struct Session {
     handed: Cell<bool>,
     /// A statement rolled back everything.
     undone: Cell<bool>,
+    /// It was opened over what the transaction made of the object, so it is right only if that commits.
+    only_if_committed: bool,
+    growth_bytes_max: usize,
     changes_before: u64,
     rows_read: Cell<u64>,
 }
@@ -47,6 +50,18 @@ impl Session {
         Ok(Session::of(engine, key, connection))
     }
 
+    /// Opens a connection over what a transaction has made of the object, all of whose pages it has deleted before.
+    pub(crate) fn take_new(engine: &EngineInner, key: ObjectKey, pages: &dyn Pages) -> Result<Session> {
+        let connection = engine.sql.take_new(&engine.options, key, pages)?;
+        Ok(Session { only_if_committed: true, ..Session::of(engine, key, connection) })
+    }
+
+    /// The session of a view: its statements must not write.
+    pub(crate) fn reading(self, engine: &EngineInner) -> Session {
+        self.connection.start(&engine.options.sql, false);
+        self
+    }
+
     /// A session on a connection of its own.
     pub(crate) fn alone(engine: &EngineInner, key: ObjectKey, pages: &dyn Pages) -> Result<Session> {
         let connection = engine.sql.open(&engine.options, key.namespace, pages)?;
@@ -54,7 +69,7 @@ impl Session {
     }
 
     fn of(engine: &EngineInner, key: ObjectKey, connection: Connection) -> Session {
-        connection.set_operations(engine.options.sql.operations_max);
+        connection.start(&engine.options.sql, true);
         let changes_before = connection.db.total_changes();
         Session {
             connection,
@@ -62,6 +77,8 @@ impl Session {
             began: Cell::new(false),
             handed: Cell::new(false),
             undone: Cell::new(false),
+            only_if_committed: false,
+            growth_bytes_max: engine.options.sql.memory_bytes_max,
             changes_before,
             rows_read: Cell::new(0),
         }
@@ -73,6 +90,7 @@ impl Session {
             return Err(Refusal::Undone.into());
         }
         if !self.began.get() {
+            self.connection.bound_growth(pages, self.growth_bytes_max)?;
             self.connection.begin(pages)?;
             self.began.set(true);
         }
@@ -95,6 +113,10 @@ impl Session {
         }
         if !self.began.get() {
             return Ok(Written::default());
+        }
+        // A rename can make a name past the authorizer.
+        if self.connection.has_renames() && self.connection.is_writing() {
+            self.check_names(pages)?;
         }
         if let Err(error) = self.connection.commit(pages) {
             self.take_back(pages)?;
@@ -120,22 +142,27 @@ impl Session {
     }
 
     pub(crate) fn savepoint(&self, pages: &dyn Pages) -> Result<()> {
-        self.connection.call_trusted(pages, |db| db.execute_batch("SAVEPOINT inner"))
+        self.own(pages, "SAVEPOINT inner")
     }
 
     pub(crate) fn release(&self, pages: &dyn Pages) -> Result<()> {
-        self.connection.call_trusted(pages, |db| db.execute_batch("RELEASE inner"))
+        self.own(pages, "RELEASE inner")
     }
 
     pub(crate) fn roll_back_to(&self, pages: &dyn Pages) -> Result<()> {
-        self.connection.call_trusted(pages, |db| db.execute_batch("ROLLBACK TO inner; RELEASE inner"))
+        self.own(pages, "ROLLBACK TO inner; RELEASE inner")
+    }
+
+    /// Runs statements of the engine's own.
+    fn own(&self, pages: &dyn Pages, sql: &str) -> Result<()> {
+        self.connection.call_trusted(pages, |db| db.execute_batch(sql)).map_err(|error| self.judge(error))
     }
 
     /// Ends the session: the connection is kept if what it has cached is the object's state at `valid_for`, its newest
     /// commit that changed pages. `committed` tells whether what was handed over is part of that.
     pub(crate) fn end(self, engine: &EngineInner, committed: bool, valid_for: Seq) {
-        let Session { mut connection, key, handed, began, .. } = self;
-        let is_right = committed || !handed.get();
+        let Session { mut connection, key, handed, began, only_if_committed, .. } = self;
+        let is_right = connection.is_sound() && (committed || !(handed.get() || only_if_committed));
         if is_right && (!began.get() || connection.undo()) && connection.is_over() {
             connection.valid_for = valid_for;
             engine.sql.give(&engine.options.sql, key, connection);
@@ -150,7 +177,7 @@ impl Session {
     }
 
     /// Refuses a schema that has names of the engine's.
-    pub(crate) fn check_names(&self, pages: &dyn Pages) -> Result<()> {
+    fn check_names(&self, pages: &dyn Pages) -> Result<()> {
         let names: Vec<String> = self.connection.call_trusted(pages, |db| {
             let mut statement = db.prepare("SELECT name FROM sqlite_schema")?;
             let names = statement.query_map([], |row| row.get(0))?;
@@ -164,15 +191,24 @@ impl Session {
 
     /// Looks whether an error took SQLite's whole transaction with it.
     fn judge(&self, error: Error) -> Error {
-        if !self.began.get() || !self.connection.is_over() {
+        if !self.was_undone() {
             return error;
         }
-        self.began.set(false);
-        self.undone.set(true);
         match error {
             Error::Sql(error) => Error::Sql(Box::new(error.undoing())),
             other => other,
         }
+    }
+
+    /// Looks whether SQLite has rolled back the transaction.
+    pub(super) fn was_undone(&self) -> bool {
+        if self.began.get() && self.connection.is_over() {
+            self.began.set(false);
+            self.undone.set(true);
+            self.connection.spoil();
+            return true;
+        }
+        false
     }
 
     /// Runs `f` on the connection.
@@ -181,7 +217,28 @@ impl Session {
         pages: &dyn Pages,
         f: impl FnOnce(&'c rusqlite::Connection) -> rusqlite::Result<R>,
     ) -> Result<R> {
-        self.connection.call(pages, f).map_err(|error| self.judge(error))
+        let outcome = self.connection.call(pages, |db| {
+            let outcome = f(db)?;
+            if self.connection.is_spent() {
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
+                return Err(rusqlite::Error::SqliteFailure(code, None));
+            }
+            Ok(outcome)
+        });
+        outcome.map_err(|error| self.judge(error))
+    }
+
+    /// Runs statements one by one, with a look at the budget after each.
+    fn batch(&self, pages: &dyn Pages, sql: &str) -> Result<()> {
+        self.connection.call(pages, |db| Ok(rusqlite::Batch::new(db, sql))).and_then(|mut batch| {
+            while self.call(pages, |_| {
+                let Some(mut statement) = FallibleIterator::next(&mut batch)? else { return Ok(false) };
+                let mut rows = statement.raw_query();
+                while rows.next()?.is_some() {}
+                Ok(true)
+            })? {}
+            Ok(())
+        })
     }
 
     /// Counts the rows that a statement has stepped over: those of full scans, or those that it returned if they are more.
@@ -254,7 +311,7 @@ impl<'s> Sql<'s> {
             return Err(Refusal::ReadOnly.into());
         }
         session.savepoint(self.host)?;
-        let outcome = session.call(self.host, |db| db.execute_batch(sql));
+        let outcome = session.batch(self.host, sql);
         match outcome {
             Ok(()) => session.release(self.host),
             Err(error) => {

@@ -240,8 +240,11 @@ unsafe extern "C" fn main_write(
 
 unsafe extern "C" fn main_truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_int64) -> c_int {
     // SAFETY: called between open and close.
-    unsafe { port_of(file) }.truncate(size as u64);
-    ffi::SQLITE_OK
+    let port = unsafe { port_of(file) };
+    port.guard(ffi::SQLITE_IOERR_TRUNCATE, || {
+        port.truncate(size as u64)?;
+        Ok(ffi::SQLITE_OK)
+    })
 }
 
 unsafe extern "C" fn main_size(file: *mut ffi::sqlite3_file, size: *mut ffi::sqlite3_int64) -> c_int {
@@ -385,7 +388,7 @@ unsafe extern "C" fn randomness(_vfs: *mut ffi::sqlite3_vfs, count: c_int, to: *
     let to = unsafe { slice::from_raw_parts_mut(to.cast::<u8>(), count as usize) };
     Port::current(|port| {
         for piece in to.chunks_mut(8) {
-            let random = port.map_or(0, |port| (port.random)());
+            let random = port.map_or(0, |port| port.guard(0, || Ok((port.random)())));
             piece.copy_from_slice(&random.to_le_bytes()[..piece.len()]);
         }
     });
@@ -400,8 +403,8 @@ unsafe extern "C" fn sleep(_vfs: *mut ffi::sqlite3_vfs, _micros: c_int) -> c_int
 const EPOCH_MILLIS: i64 = 210_866_760_000_000;
 
 unsafe extern "C" fn current_time_millis(_vfs: *mut ffi::sqlite3_vfs, to: *mut ffi::sqlite3_int64) -> c_int {
-    let millis = Port::current(|port| port.map(|port| (port.clock)().0 / 1_000));
-    let Some(millis) = millis.and_then(|millis| i64::try_from(millis).ok()) else { return ffi::SQLITE_ERROR };
+    let millis = |port: &Port| port.guard(None, || Ok(i64::try_from((port.clock)().0 / 1_000).ok()));
+    let Some(millis) = Port::current(|port| port.and_then(millis)) else { return ffi::SQLITE_ERROR };
     // SAFETY: a place for the result.
     unsafe { *to = EPOCH_MILLIS.saturating_add(millis) };
     ffi::SQLITE_OK

@@ -131,11 +131,11 @@ impl Tx<'_> {
         let mut page = vec![0; PAGE_BYTES];
         let layers = self.layers();
         let mut changes = PageChanges::over(&layers, self.engine.options.transaction_bytes_max);
+        changes.cut_after(image.pages(), self.layers())?;
         for number in 1..=image.pages() {
             image.read_page(number, &mut page)?;
-            changes.page(number, &page, |_| Ok(()))?;
+            changes.page(number, &page)?;
         }
-        changes.cut_after(image.pages(), self.layers())?;
         let changed = changes.end();
         drop(layers);
         self.take_pages(changed)

@@ -3,7 +3,7 @@
 use crate::{
     Result, Value,
     object::overlay::Found,
-    sql::{self, Host, PAGE_BYTES, Pages, Refusal, Session, Sql},
+    sql::{self, Host, Pages, Refusal, Session, Sql},
     transaction::{
         ops::{self, Patch},
         range::Range,
@@ -42,6 +42,8 @@ fn last_page(layers: Layers<'_>) -> Result<u32> {
 pub(super) struct PageChanges<'c> {
     layers: &'c Layers<'c>,
     bytes_max: usize,
+    /// Pages after this one are cut off by now.
+    cut_after: Option<u32>,
     changed: Changed,
 }
 
@@ -55,26 +57,21 @@ pub(super) struct Changed {
 
 impl<'c> PageChanges<'c> {
     pub(super) fn over(layers: &'c Layers<'c>, bytes_max: usize) -> PageChanges<'c> {
-        PageChanges { layers, bytes_max, changed: Changed::default() }
+        PageChanges { layers, bytes_max, cut_after: None, changed: Changed::default() }
     }
 
-    /// Logs a page: as a patch against what it is, where that is shorter. `check` may refuse it; it is told what it is.
-    pub(super) fn page(
-        &mut self,
-        number: u32,
-        page: &[u8],
-        check: impl FnOnce(Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
+    /// Logs a page: as a patch against what it is, where that is shorter.
+    pub(super) fn page(&mut self, number: u32, page: &[u8]) -> Result<()> {
         let key = sql::page_key(number);
         let below;
         let old = match newest_in_memory(self.layers, &key) {
+            _ if self.cut_after.is_some_and(|after| number > after) => None,
             Some(old) => Some(old),
             None => {
                 below = self.layers.get(&key)?;
                 below.as_deref()
             }
         };
-        check(old)?;
         let changed = &mut self.changed;
         changed.delta += entry_bytes(&key, page.len());
         changed.delta -= old.map_or(0, |old| entry_bytes(&key, old.len()));
@@ -91,6 +88,7 @@ impl<'c> PageChanges<'c> {
 
     /// Cuts off the pages after page `after`; `layers` are those that it was made over.
     pub(super) fn cut_after(&mut self, after: u32, layers: Layers<'_>) -> Result<()> {
+        self.cut_after = Some(after);
         let (start, end) = (sql::page_key(after.saturating_add(1)), [sql::SPACE_SQL + 1]);
         self.changed.delta -= Range::new(layers, start.to_vec(), end.to_vec()).total_bytes()?;
         ops::delete_range(&mut self.changed.ops, &start, Some(&end));
@@ -130,7 +128,11 @@ impl Host for Tx<'_> {
         let session = match self.sql.get() {
             Some(session) => session,
             None => {
-                let session = Session::take(self.engine, self.key, self.resident.pages_seq, self)?;
+                let session = if self.touches_pages {
+                    Session::take_new(self.engine, self.key, self)?
+                } else {
+                    Session::take(self.engine, self.key, self.resident.pages_seq, self)?
+                };
                 self.sql.get_or_init(|| Box::new(session))
             }
         };
@@ -178,14 +180,12 @@ impl Tx<'_> {
         }
         let layers = self.layers();
         let mut changes = PageChanges::over(&layers, self.engine.options.transaction_bytes_max);
-        for (number, page) in written.pages() {
-            changes.page(number, page, |old| match number {
-                1 => check_schema(session, self, old, page),
-                _ => Ok(()),
-            })?;
-        }
+        // First: what was cut off may have grown again.
         if let Some(after) = written.cut_after {
             changes.cut_after(after, self.layers())?;
+        }
+        for (number, page) in written.pages() {
+            changes.page(number, page)?;
         }
         let changed = changes.end();
         drop(layers);
@@ -210,6 +210,7 @@ impl Tx<'_> {
     /// Forgets the database's uncommitted state, because everything in the object is deleted.
     pub(super) fn drop_sql(&mut self) {
         self.touches_pages = true;
+        self.pages_deleted += 1;
         if let Some(session) = self.sql.take() {
             self.sql_dropped |= session.is_dirty();
             // Neither committed nor as the object is: it is closed.
@@ -237,35 +238,25 @@ impl Tx<'_> {
         self.sql_lost |= outcome.is_err();
     }
 
-    /// Undoes what that part did to the database.
-    pub(super) fn roll_back_sql(&mut self, mark: SqlMark) {
+    /// Undoes what that part did to the database. `deleted` is how often everything had been deleted before it.
+    pub(super) fn roll_back_sql(&mut self, mark: SqlMark, deleted: u32) {
+        if self.pages_deleted != deleted {
+            // A connection that was opened since is over what is not deleted after all, and the one before is closed. What
+            // that had not handed over is lost.
+            self.pages_deleted = deleted;
+            if let Some(session) = self.sql.take() {
+                session.close(self.engine);
+            }
+            self.sql_lost |= mark == SqlMark::Inner && self.sql_dropped;
+            return;
+        }
         let outcome = match (self.sql.get(), mark) {
-            (None, SqlMark::Idle) => Ok(()),
-            // What was written before the savepoint went with it.
-            (None, SqlMark::Inner) => {
-                self.sql_lost |= self.sql_dropped;
-                Ok(())
-            }
+            (None, _) => Ok(()),
             (Some(session), SqlMark::Idle) => session.take_back(self),
-            (Some(session), SqlMark::Inner) if self.sql_dropped => {
-                self.sql_lost = true;
-                session.take_back(self)
-            }
             (Some(session), SqlMark::Inner) => session.roll_back_to(self),
         };
         self.sql_lost |= outcome.is_err();
     }
-}
-
-/// Refuses a schema with names that are the engine's, which a rename can make past the authorizer. Bytes 40 to 43 of the
-/// first page change with the schema.
-fn check_schema(session: &Session, pages: &dyn Pages, old: Option<&[u8]>, new: &[u8]) -> Result<()> {
-    const COOKIE: std::ops::Range<usize> = 40..44;
-    debug_assert_eq!(new.len(), PAGE_BYTES);
-    if old.and_then(|old| old.get(COOKIE)) == new.get(COOKIE) {
-        return Ok(());
-    }
-    session.check_names(pages)
 }
 
 impl Pages for View<'_> {

@@ -63,6 +63,9 @@ pub struct Tx<'t> {
     pub(super) touches_pages: bool,
     #[cfg(feature = "sql")]
     pub(super) sql: OnceCell<Box<crate::sql::Session>>,
+    /// How often everything was deleted.
+    #[cfg(feature = "sql")]
+    pub(super) pages_deleted: u32,
     /// Statements that were not handed over yet were dropped with everything else.
     #[cfg(feature = "sql")]
     pub(super) sql_dropped: bool,
@@ -127,6 +130,9 @@ impl Draft {
 struct Mark {
     #[cfg(feature = "sql")]
     sql: super::sql::SqlMark,
+    #[cfg(feature = "sql")]
+    pages_deleted: u32,
+    touches_pages: bool,
     cause: String,
     ops: usize,
     ops_count: u64,
@@ -160,6 +166,8 @@ impl<'t> Tx<'t> {
             touches_pages: false,
             #[cfg(feature = "sql")]
             sql: OnceCell::new(),
+            #[cfg(feature = "sql")]
+            pages_deleted: 0,
             #[cfg(feature = "sql")]
             sql_dropped: false,
             #[cfg(feature = "sql")]
@@ -410,6 +418,9 @@ impl<'t> Tx<'t> {
         let mark = Mark {
             #[cfg(feature = "sql")]
             sql: self.mark_sql(),
+            #[cfg(feature = "sql")]
+            pages_deleted: self.pages_deleted,
+            touches_pages: self.touches_pages,
             cause: self.cause.clone(),
             ops: self.ops.len(),
             ops_count: self.ops_count,
@@ -428,7 +439,8 @@ impl<'t> Tx<'t> {
 
     fn roll_back(&mut self, mark: Mark) {
         #[cfg(feature = "sql")]
-        self.roll_back_sql(mark.sql);
+        self.roll_back_sql(mark.sql, mark.pages_deleted);
+        self.touches_pages = mark.touches_pages;
         self.ops.truncate(mark.ops);
         self.cause = mark.cause;
         self.ops_count = mark.ops_count;
