@@ -200,6 +200,16 @@ pub enum Error {
     #[cfg(feature = "sql")]
     #[error(transparent)]
     Sql(Box<crate::sql::SqlError>),
+    /// A step of a migration failed. The object is as the step before left it, and what was asked for was not done.
+    #[error("step {step} ({name}) of the object's migration failed: {source}")]
+    Migration {
+        /// The step's number.
+        step: u32,
+        /// The step's name.
+        name: Arc<str>,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
@@ -280,6 +290,7 @@ impl Error {
             #[cfg(feature = "sql")]
             Error::Sql(_) => ErrorKind::Invalid,
             Error::Other(_) => ErrorKind::Other,
+            Error::Migration { source, .. } => source.kind(),
             Error::CannotRestore { .. } => ErrorKind::Corrupt,
             Error::Bookmark(error) => match **error {
                 BookmarkError::Malformed { .. } | BookmarkError::OtherObject { .. } => ErrorKind::Invalid,
@@ -337,6 +348,7 @@ impl Error {
             Error::CannotRestore { .. } => "CannotRestore",
             #[cfg(feature = "sql")]
             Error::Sql(error) => error.name(),
+            Error::Migration { .. } => "Migration",
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
         }
