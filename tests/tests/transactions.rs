@@ -111,9 +111,9 @@ fn a_failed_savepoint_undoes_its_own_part_only() {
         assert!(tx.contains("kept")? && !tx.contains("inner")? && !tx.contains("innermost")?);
         tx.savepoint(|tx| {
             tx.put("second", "4")?;
-            let undone: Result<(), &str> = tx.savepoint(|tx| {
+            let undone: Result<()> = tx.savepoint(|tx| {
                 let _ = tx.delete_all();
-                Err("undo")
+                Err(Error::other("undo"))
             });
             assert!(undone.is_err() && tx.contains("second")? && tx.contains("outer")?);
             Ok::<(), Error>(())
@@ -132,9 +132,9 @@ fn a_transaction_whose_every_part_was_undone_commits_nothing() {
     let appended = engine.stats().appended_lsn;
     object
         .transact(|tx| {
-            let undone: Result<(), ()> = tx.savepoint(|tx| {
-                tx.put("b", "2").map_err(drop)?;
-                Err(())
+            let undone: Result<()> = tx.savepoint(|tx| {
+                tx.put("b", "2")?;
+                Err(Error::other("undo"))
             });
             assert!(undone.is_err());
             Ok(())
