@@ -7,6 +7,7 @@ mod demo;
 mod durability;
 mod exec;
 mod history;
+mod migrate;
 mod poison;
 mod proof;
 mod salvage;
