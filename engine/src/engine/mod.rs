@@ -535,6 +535,8 @@ impl EngineInner {
             resident.inspect(|resident| {
                 self.pressure.charged(resident.charged, 0);
             });
+            #[cfg(feature = "sql")]
+            self.sql.forget(&cell.key);
             None
         } else {
             resident

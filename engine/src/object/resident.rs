@@ -29,7 +29,8 @@ pub(crate) struct Resident {
     pub(crate) below: Option<Box<Below>>,
     pub(crate) salt: Option<[u8; 16]>,
     pub(crate) name: Option<Arc<str>>,
-    /// The newest commit since the object has memory that changed pages of its database; 0 if there is none.
+    /// The newest commit that may have changed pages of the object's database: the one that it was woken at, or a later
+    /// one.
     pub(crate) pages_seq: Seq,
     /// The version of the schema, if a turn has looked it up; 0 is not looked up, or none.
     pub(crate) schema_version: u32,

@@ -51,7 +51,9 @@ fn read_state(engine: &EngineInner, cell: &Cell) -> Result<Box<Resident>> {
     // The log first: what is packed after the snapshot was taken is still in the log for one more checkpoint.
     let last_lsn = cell.last_lsn();
     let snapshot = engine.catalog.snapshot();
-    let resident = version::newest(engine, &snapshot, cell.key, last_lsn)?;
+    let mut resident = version::newest(engine, &snapshot, cell.key, last_lsn)?;
+    // No seq is used twice, so a connection that is left of an earlier wake is right if it is of this very commit.
+    resident.pages_seq = resident.seq;
     resident.check();
     check_name(cell, &resident)?;
     engine.counters.woken();

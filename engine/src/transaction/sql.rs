@@ -1,5 +1,7 @@
 //! The database of an object inside a transaction or a view: where SQLite's pages come from and where they go.
 
+use lineal_wal::Seq;
+
 use crate::{
     Result,
     object::overlay::Found,
@@ -43,8 +45,16 @@ fn last_page(layers: Layers<'_>) -> Result<u32> {
 pub(super) enum SqlMark {
     /// SQLite had no transaction then.
     Idle,
-    /// It has a savepoint of its own.
-    Inner,
+    /// It has a savepoint of its own, and so many sessions had been dropped.
+    Inner(Drops),
+}
+
+/// How many sessions were dropped, because everything was deleted.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Drops {
+    all: u32,
+    /// Those that had written what was not handed over.
+    dirty: u32,
 }
 
 impl Pages for Tx<'_> {
@@ -65,7 +75,9 @@ impl Host for Tx<'_> {
         let session = match self.sql.get() {
             Some(session) => session,
             None => {
-                let session = Session::take(self.engine, self.key, self.resident.pages_seq, self)?;
+                // What a kept connection has cached is not what everything deleted leaves.
+                let valid_for = if self.clears { Seq(u64::MAX) } else { self.resident.pages_seq };
+                let session = Session::take(self.engine, self.key, valid_for, self)?;
                 self.sql.get_or_init(|| Box::new(session))
             }
         };
@@ -161,7 +173,8 @@ impl Tx<'_> {
     pub(super) fn drop_sql(&mut self) {
         self.touches_pages = true;
         if let Some(session) = self.sql.take() {
-            self.sql_dropped |= session.is_dirty();
+            self.sql_drops.all += 1;
+            self.sql_drops.dirty += u32::from(session.is_dirty());
             // Neither committed nor as the object is: it is closed.
             session.close(self.engine);
         }
@@ -172,7 +185,7 @@ impl Tx<'_> {
         match self.sql.get() {
             Some(session) if session.has_begun() => {
                 session.savepoint(self)?;
-                Ok(SqlMark::Inner)
+                Ok(SqlMark::Inner(self.sql_drops))
             }
             _ => Ok(SqlMark::Idle),
         }
@@ -180,29 +193,36 @@ impl Tx<'_> {
 
     /// Ends that part.
     pub(super) fn release_sql(&mut self, mark: SqlMark) -> Result<()> {
-        match self.sql.get() {
-            Some(session) if mark == SqlMark::Inner && session.has_begun() => session.release(self),
+        match (self.sql.get(), mark) {
+            // A session that began after everything was deleted has no such savepoint.
+            (Some(session), SqlMark::Inner(drops)) if drops == self.sql_drops && session.has_begun() => {
+                session.release(self)
+            }
             _ => Ok(()),
         }
     }
 
     /// Undoes what that part did to the database.
     pub(super) fn roll_back_sql(&mut self, mark: SqlMark) {
-        let outcome = match (self.sql.get(), mark) {
-            (None, SqlMark::Idle) => Ok(()),
-            // What was written before the savepoint went with it.
-            (None, SqlMark::Inner) => {
-                self.sql_lost |= self.sql_dropped;
-                Ok(())
+        let since = |drops: Drops| (self.sql_drops.all > drops.all, self.sql_drops.dirty > drops.dirty);
+        match mark {
+            SqlMark::Inner(drops) if since(drops) == (false, false) => {
+                self.sql_lost |= self.sql.get().is_none_or(|session| session.roll_back_to(self).is_err());
             }
-            (Some(session), SqlMark::Idle) => session.take_back(self),
-            (Some(session), SqlMark::Inner) if self.sql_dropped => {
-                self.sql_lost = true;
-                session.take_back(self)
+            SqlMark::Idle if !self.clears => {
+                self.sql_lost |= self.sql.get().is_some_and(|session| session.take_back(self).is_err());
             }
-            (Some(session), SqlMark::Inner) => session.roll_back_to(self),
-        };
-        self.sql_lost |= outcome.is_err();
+            // Everything was deleted in that part, or before it: what a session has cached now may be neither what the
+            // object is nor what comes back. What was written before the part went with the session that was dropped.
+            SqlMark::Inner(drops) => self.sql_lost |= since(drops).1,
+            SqlMark::Idle => {}
+        }
+        if !matches!(mark, SqlMark::Inner(drops) if drops == self.sql_drops)
+            && self.clears
+            && let Some(session) = self.sql.take()
+        {
+            session.close(self.engine);
+        }
     }
 }
 

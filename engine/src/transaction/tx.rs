@@ -60,12 +60,12 @@ pub struct Tx<'t> {
     /// Whether pages of the database are written, or all of them deleted.
     pub(super) touches_pages: bool,
     /// Whether everything is deleted, or was before a savepoint took that back.
-    clears: bool,
+    pub(super) clears: bool,
     #[cfg(feature = "sql")]
     pub(super) sql: OnceCell<Box<crate::sql::Session>>,
-    /// Statements that were not handed over yet were dropped with everything else.
+    /// Sessions that were dropped with everything else.
     #[cfg(feature = "sql")]
-    pub(super) sql_dropped: bool,
+    pub(super) sql_drops: super::sql::Drops,
     /// The database is not what the transaction made of it, so it cannot commit.
     #[cfg(feature = "sql")]
     pub(super) sql_lost: bool,
@@ -120,6 +120,10 @@ impl Draft {
     pub(crate) fn end(self, engine: &EngineInner, resident: &Resident) {
         #[cfg(feature = "sql")]
         if let Some(session) = self.sql {
+            if self.clears && !self.committed {
+                // It saw the object empty, which it is not.
+                return session.close(engine);
+            }
             session.end(engine, self.committed, resident.pages_seq);
         }
         #[cfg(not(feature = "sql"))]
@@ -165,7 +169,7 @@ impl<'t> Tx<'t> {
             #[cfg(feature = "sql")]
             sql: OnceCell::new(),
             #[cfg(feature = "sql")]
-            sql_dropped: false,
+            sql_drops: super::sql::Drops::default(),
             #[cfg(feature = "sql")]
             sql_lost: false,
         }
