@@ -210,6 +210,15 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// A file cannot become an object's database. Nothing was changed.
+    #[cfg(feature = "sql")]
+    #[error("{} cannot be imported: {reason}", .file.display())]
+    NotImportable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
@@ -288,7 +297,7 @@ impl Error {
             Error::Io { .. } => ErrorKind::Io,
             Error::Closed => ErrorKind::Closed,
             #[cfg(feature = "sql")]
-            Error::Sql(_) => ErrorKind::Invalid,
+            Error::Sql(_) | Error::NotImportable { .. } => ErrorKind::Invalid,
             Error::Other(_) => ErrorKind::Other,
             Error::Migration { source, .. } => source.kind(),
             Error::CannotRestore { .. } => ErrorKind::Corrupt,
@@ -349,6 +358,8 @@ impl Error {
             #[cfg(feature = "sql")]
             Error::Sql(error) => error.name(),
             Error::Migration { .. } => "Migration",
+            #[cfg(feature = "sql")]
+            Error::NotImportable { .. } => "NotImportable",
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
         }

@@ -54,7 +54,8 @@ pub use lineal_wal::{EngineId, Lsn, Micros, NamespaceId, ObjectId, ObjectKey};
 
 #[cfg(feature = "sql")]
 pub use self::sql::{
-    Mapped, Row, RowDifference, Rows, Setup, Sql, SqlError, SqlErrorCode, SqlOptions, TableDifference,
+    Exported, Imported, Mapped, Row, RowDifference, Rows, Setup, Sql, SqlError, SqlErrorCode, SqlOptions,
+    TableDifference,
 };
 /// The SQLite binding whose parameters, values and function types [`Sql`] and [`Setup`] take.
 #[cfg(feature = "sql")]
@@ -62,7 +63,11 @@ pub use rusqlite;
 
 pub use self::{
     checkpoint::Checkpointed,
-    engine::{Engine, Objects, Stats, stats::VerifyReport},
+    engine::{
+        Engine, Objects, Stats,
+        purged::{PurgeReport, PurgeTrace},
+        stats::VerifyReport,
+    },
     error::{Error, ErrorKind, OtherError, Result},
     gate::{
         event::Cx,
@@ -75,7 +80,7 @@ pub use self::{
         change::{Change, CutTo},
         commits::{CommitInfo, History},
         diff::{Diff, Difference},
-        retention::Retention,
+        retention::{Lineage, Retention},
     },
     migration::{MigratedObject, Migration, MigrationReport},
     namespace::{Namespace, Quotas, Usage},

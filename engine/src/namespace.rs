@@ -254,12 +254,13 @@ impl NamespaceInner {
         if bytes > 0 && object_bytes > object_max {
             return Err(Error::Quota { what: "bytes of one object", limit: object_max, size: object_bytes });
         }
-        let bytes_after = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let objects_after = if objects == 0 {
-            0
-        } else {
-            self.objects.fetch_add(objects, Ordering::Relaxed).saturating_add(objects)
+        // Most commits change neither, and all objects share these two.
+        let take = |used: &AtomicI64, more: i64| match more {
+            0 => 0,
+            _ => used.fetch_add(more, Ordering::Relaxed).saturating_add(more),
         };
+        let bytes_after = take(&self.bytes, bytes);
+        let objects_after = take(&self.objects, objects);
         let over = |grows: i64, after: i64, max: &AtomicU64| {
             let max = max.load(Ordering::Relaxed);
             (grows > 0 && u64::try_from(after).unwrap_or(0) > max).then_some(max)

@@ -46,9 +46,16 @@ impl Codec {
     }
 }
 
-/// Compresses parts with a context and a buffer that are kept.
+/// zstd's level for payloads that look like noise: what repeats is still found, and nothing else is tried.
+///
+/// Source: measured with 8 KiB of commits of random values: 0.25 us a commit where level 1 takes 1, and neither saves
+/// enough to be kept.
+const NOISE_LEVEL: i32 = -5;
+
+/// Compresses parts with contexts and a buffer that are kept.
 pub struct Compressor {
     zstd: Option<bulk::Compressor<'static>>,
+    for_noise: Option<bulk::Compressor<'static>>,
     buffer: Vec<u8>,
 }
 
@@ -61,12 +68,16 @@ impl std::fmt::Debug for Compressor {
 impl Compressor {
     /// A compressor for a zstd level. If zstd cannot get memory for its context, parts are stored as they are.
     pub fn new(level: i32) -> Self {
-        Self { zstd: bulk::Compressor::new(level).ok(), buffer: Vec::new() }
+        Self {
+            zstd: bulk::Compressor::new(level).ok(),
+            for_noise: bulk::Compressor::new(level.min(NOISE_LEVEL)).ok(),
+            buffer: Vec::new(),
+        }
     }
 
     /// One that compresses nothing, and costs nothing.
     pub(crate) fn empty() -> Self {
-        Self { zstd: None, buffer: Vec::new() }
+        Self { zstd: None, for_noise: None, buffer: Vec::new() }
     }
 
     /// Compresses if the payload is big enough and it saves at least a sixteenth; else hands the payload back.
@@ -77,12 +88,30 @@ impl Compressor {
         let worth = payload.len() - payload.len() / 16;
         // Output that does not fit into what would be worth it makes zstd give up early.
         self.buffer.resize(self.buffer.len().max(worth), 0);
-        let Some(zstd) = &mut self.zstd else { return (Codec::None, payload) };
+        let zstd = if is_noise(payload) { &mut self.for_noise } else { &mut self.zstd };
+        let Some(zstd) = zstd else { return (Codec::None, payload) };
         match zstd.compress_to_buffer(payload, &mut self.buffer[..worth]) {
             Ok(bytes) => (Codec::Zstd, &self.buffer[..bytes]),
             Err(_) => (Codec::None, payload),
         }
     }
+}
+
+/// Whether the bytes look like noise, as random, encrypted and compressed values do: in a sample of them two are alike
+/// hardly more often than one time in 256. In text it is one time in 20, and in base64 one in 64.
+fn is_noise(payload: &[u8]) -> bool {
+    const SAMPLE: u32 = 256;
+    const PAIRS: u32 = SAMPLE * (SAMPLE - 1);
+    let mut counts = [0u32; 256];
+    for number in 0..SAMPLE {
+        // Steps of the golden section, so that nothing that recurs in the payload is always met, or never.
+        let turn = u64::from(number.wrapping_mul(0x9e37_79b9));
+        let at = (turn * payload.len() as u64) >> u32::BITS;
+        counts[usize::from(payload[at as usize])] += 1;
+    }
+    let alike: u32 = counts.iter().map(|count| count * count.saturating_sub(1)).sum();
+    // Between what commits of 100 random bytes have, one in 95, and base64.
+    alike < PAIRS / 76
 }
 
 thread_local! {
@@ -167,11 +196,39 @@ mod tests {
 
     #[test]
     fn what_compression_does_not_shrink_is_stored_as_it_is() {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"noise");
-        let mut noise = [0; 4096];
-        hasher.finalize_xof().fill(&mut noise);
+        let noise = noise(4096);
         assert_eq!(Compressor::new(1).compress(&noise), (Codec::None, &noise[..]));
+    }
+
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut noise = vec![0; bytes];
+        blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut noise);
+        noise
+    }
+
+    #[test]
+    fn noise_is_told_from_text_and_numbers() {
+        for bytes in [COMPRESS_BYTES_MIN, 4096, 100_000] {
+            assert!(is_noise(&noise(bytes)), "{bytes} bytes");
+            let hex: Vec<u8> =
+                noise(bytes).iter().map(|byte| b"0123456789abcdef"[usize::from(byte & 15)]).collect();
+            assert!(!is_noise(&hex));
+            let numbers: Vec<u8> = (0..bytes as u32 / 4).flat_map(u32::to_le_bytes).collect();
+            assert!(!is_noise(&numbers));
+            let text =
+                "a message, an identifier; {\"user\": 1234, \"status\": \"online\"} ".repeat(bytes / 60);
+            assert!(!is_noise(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn noise_that_repeats_is_compressed() {
+        let payload = noise(1000).repeat(8);
+        let mut compressor = Compressor::new(1);
+        let (codec, stored) = compressor.compress(&payload);
+        assert_eq!(codec, Codec::Zstd);
+        assert!(stored.len() < 1200, "{} bytes", stored.len());
+        assert_eq!(&decompress(codec, stored, 8000).unwrap()[..], &payload[..]);
     }
 
     #[test]

@@ -204,9 +204,22 @@ impl PackNumber {
         format!("{PACK_FOLDER}/{self}.pack")
     }
 
+    /// Where the pack's file goes that is dead, whatever lists it; relative to the data directory.
+    pub fn void_path(self) -> String {
+        format!("{PACK_FOLDER}/{self}.void")
+    }
+
     /// The number of the pack with this file name (without folder); `None` if it is no pack's name.
     pub fn from_file_name(name: &str) -> Option<Self> {
-        let digits = name.strip_suffix(".pack")?;
+        Self::from_digits(name.strip_suffix(".pack")?)
+    }
+
+    /// The number of the dead pack with this file name (without folder); `None` if it is none's name.
+    pub fn from_void_name(name: &str) -> Option<Self> {
+        Self::from_digits(name.strip_suffix(".void")?)
+    }
+
+    fn from_digits(digits: &str) -> Option<Self> {
         let plain = digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         plain.then(|| u64::from_str_radix(digits, 16).ok().map(Self))?
     }

@@ -1,12 +1,17 @@
 //! Failing operations of the disk: errors are typed, nothing that was acknowledged is lost, a log that failed
 //! acknowledges nothing more, and everything else goes on when the fault is over.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use lineal::{Error, Result};
 use lineal_tests::{
     chooser::chooser,
     damage::{filler, put},
     model::{self, State, Step, Write},
-    world::{self, World},
+    world::{self, World, options},
 };
 use lineal_wal::sim::{Fault, OpKind, SimDisk};
 
@@ -426,5 +431,53 @@ fn a_pack_whose_row_failed_goes_once_it_is_certain_to_be_unlisted() {
             world.step(&step).unwrap();
             assert_eq!(dead_packs(&disk, &world), 0, "{context}: the next one takes it along");
         }
+    }
+}
+
+#[test]
+fn a_merge_whose_row_failed_takes_nothing_away_from_a_restore_that_follows() {
+    let hour = 3_600_000_000;
+    for sticky_on in [OpKind::Write, OpKind::Sync] {
+        let disk = SimDisk::new();
+        let time = Arc::new(AtomicU64::new(1_000 * hour));
+        let open = |disk: &SimDisk| {
+            let clock = Arc::clone(&time);
+            let clock = move || lineal::Micros(clock.load(Ordering::Relaxed));
+            options(disk, 3).clock(Arc::new(clock)).open("simulated").unwrap()
+        };
+        let engine = open(&disk);
+        let rooms = engine.namespace("rooms").unwrap();
+        let ten_hours = Some(std::time::Duration::from_secs(10 * 3_600));
+        rooms.set_retention(lineal::Retention { time: ten_hours, bytes: None }).unwrap();
+        let lobby = rooms.object("lobby").unwrap();
+        for seq in 1..=200_u64 {
+            time.fetch_add(hour, Ordering::Relaxed);
+            lobby.transact(|tx| tx.put((seq % 40).to_be_bytes(), vec![seq as u8; 600])).wait().unwrap();
+            if seq % 20 == 0 {
+                engine.checkpoint().unwrap();
+            }
+        }
+        let mark = lobby.bookmark_of(45).unwrap();
+        // The merge's pack is finished, and neither its row nor another table can be written.
+        disk.fail(Fault::on(sticky_on).path("catalog.redb").error(std::io::ErrorKind::StorageFull).sticky());
+        assert!(engine.compact().is_err());
+        lobby.restore(&mark).wait().unwrap();
+        for seed in 0..20 {
+            let after = disk.crash(&mut chooser(seed));
+            let engine = open(&after);
+            let lobby = engine.namespace("rooms").unwrap().object("lobby").unwrap();
+            let found = lobby.read(|view| view.get(5_u64.to_be_bytes())).wait().unwrap();
+            assert_eq!(found.as_deref(), Some(&[45; 600][..]));
+            assert!(lobby.at_seq(45).is_ok());
+            engine.verify(&mut |_| ()).unwrap();
+            engine.compact().unwrap();
+            engine.verify(&mut |_| ()).unwrap();
+            assert!(after.files().iter().all(|path| !path.ends_with(".void")), "{:?}", after.files());
+        }
+        // And where it goes on without a crash.
+        disk.heal();
+        engine.compact().unwrap();
+        engine.verify(&mut |_| ()).unwrap();
+        assert!(disk.files().iter().all(|path| !path.ends_with(".void")), "{:?}", disk.files());
     }
 }

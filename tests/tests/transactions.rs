@@ -111,7 +111,7 @@ fn a_failed_savepoint_undoes_its_own_part_only() {
         assert!(tx.contains("kept")? && !tx.contains("inner")? && !tx.contains("innermost")?);
         tx.savepoint(|tx| {
             tx.put("second", "4")?;
-            let undone: Result<()> = tx.savepoint(|tx| {
+            let undone: Result<(), Error> = tx.savepoint(|tx| {
                 let _ = tx.delete_all();
                 Err(Error::other("undo"))
             });
@@ -132,7 +132,7 @@ fn a_transaction_whose_every_part_was_undone_commits_nothing() {
     let appended = engine.stats().appended_lsn;
     object
         .transact(|tx| {
-            let undone: Result<()> = tx.savepoint(|tx| {
+            let undone: Result<(), Error> = tx.savepoint(|tx| {
                 tx.put("b", "2")?;
                 Err(Error::other("undo"))
             });

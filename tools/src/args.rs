@@ -2,10 +2,11 @@
 
 mod migrate;
 mod past;
+mod sql;
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand};
+use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand, ValueEnum};
 use lineal::ObjectId;
 
 use self::migrate::MIGRATE_HELP;
@@ -17,6 +18,8 @@ use self::past::{
 pub(crate) use self::past::{
     At, Blame, Bookmark, Diff, Fork, History, Look, Pin, Pins, Restore, Show, Unpin,
 };
+use self::sql::{EXPORT_HELP, IMPORT_HELP, SQL_HELP};
+pub(crate) use self::sql::{Export, Import, Sql};
 use crate::{exit, open::parse_id};
 
 /// A storage engine for applications made of millions of small, stateful objects.
@@ -56,17 +59,28 @@ const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id
   {"op":"delete_object","ns":"rooms","obj":"lobby"}                  empty from now on; the history stays
   {"op":"purge","ns":"rooms","obj":"lobby"}                          state, history and name, for good
   {"op":"verify","ns":"rooms","obj":"lobby"}                         without ns and obj: everything
-  {"op":"history","ns":"rooms","obj":"lobby","limit":100}            from, to (seqs), since, until (times), reverse
-  {"op":"blame","ns":"rooms","obj":"lobby","key":"k"}                the commits that wrote the key; limit
+  {"op":"history","ns":"rooms","obj":"lobby","limit":100}            after, from, to (seqs), since, until (times), reverse
+  {"op":"blame","ns":"rooms","obj":"lobby","key":"k"}                the commits that wrote the key; limit, after
+  {"op":"changes","ns":"rooms","obj":"lobby","seq":17}               what one commit wrote
   {"op":"bookmark","ns":"rooms","obj":"lobby"}                       at
   {"op":"at","ns":"rooms","obj":"lobby","at":17,"key":"k"}           as get; without key as list
-  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit; without to: up to now
+  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit, after (a key); without to: up to now
   {"op":"restore","ns":"rooms","obj":"lobby","at":17}                brings it back; "undo" is the bookmark that undoes it
   {"op":"fork","ns":"rooms","obj":"lobby","at":17,"to":{"ns":"rooms","obj":"copy"}}
+  {"op":"restore_many","ns":"rooms","prefix":"team-7/","at":"1h ago"}  or "all":true, or "objs":[...]; dry_run, limit
+  {"op":"pin","ns":"rooms","obj":"lobby","name":"release-1"}         at
+  {"op":"unpin","ns":"rooms","obj":"lobby","name":"release-1"}  {"op":"pins","ns":"rooms","obj":"lobby"}
+  {"op":"sql","ns":"rooms","obj":"lobby","query":"SELECT * FROM t WHERE id = ?1","params":[7]}   at, limit, cause, expect_seq
   {"op":"sync"}  {"op":"checkpoint"}  {"op":"stat"}
 Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq".
 A point in a history ("at", "from" and "to" of diff) is a commit's number, a bookmark, a time or "2h ago".
-Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all.
+A listing that its limit has cut off says "next": with that as "after" it goes on.
+Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all, sql (query, params, limit).
+
+sql runs one statement and answers "columns", "rows" (a list for each), "more" (rows beyond limit, which is 10,000),
+"rows_read" and "rows_written"; a txn has "results", one for each sql in it, a many a list of such lists. "params" is a list,
+or an object of names (x is :x; @x and $x as they are). null, numbers and strings are what they are, true and false 1 and 0,
+blobs {"b64":"..."}, infinity is "Infinity". Integers are exact in 64 bits: read them as such beyond 2^53.
 
 Replies, one per line and in order: {"ok":true,"seq":7,"lsn":4711,...} or {"ok":false,"error":"TooLarge","message":"..."}.
 A reply leaves only when all that it tells of is durable. Requests are read on while earlier replies wait.
@@ -88,7 +102,7 @@ Examples:
 ";
 
 const DUMP_HELP: &str = r#"One line per entry, {"ns","obj","key","value","seq"}, sorted by namespace, object name (then the id of those without
-one) and key; last {"blake3":"...","entries":n}, the hash of all lines before it. The directory stays as it is.
+one) and key; after an object's keys one per page of its database, {"ns","obj","page","b64","seq"}; last {"blake3":"...","entries":n}, the hash of all lines before it. The directory stays as it is.
 
 Examples:
   lineal dump --dir data > before.jsonl
@@ -96,10 +110,13 @@ Examples:
 "#;
 
 const VERIFY_HELP: &str = "\
-Checks every file, every checksum and every object's chain, and says what it checked. The directory stays as it is.
+Checks every file, every checksum and every object's chain, and says what it checked. With --purged it searches every file,
+unused parts of the log and of the catalog included, for what is left of purged objects; if there is something, or that
+cannot be ruled out, the exit code is 1. lineal compact takes it away. The directory stays as it is.
 
-Example:
+Examples:
   lineal verify --dir data
+  lineal compact --dir data && lineal verify --dir data --purged
 ";
 
 const PROOF_HELP: &str = "\
@@ -114,7 +131,8 @@ Examples:
 ";
 
 const COMPACT_HELP: &str = "\
-Merges all packs into one. What is older than a namespace's retention, and that no pin, fork or restore needs, goes for good.
+Merges all packs into one. What is older than a namespace's retention, and that no pin, fork or restore needs, goes for good;
+so does what is left of purged objects, in any file.
 By itself the engine does this when a good part of the history is beyond. The clock that counts follows a leap of the wall
 clock by a day at most.
 
@@ -129,6 +147,7 @@ Examples:
   lineal retention --dir data --ns rooms --days 90
   lineal retention --dir data --ns rooms --days 30 --bytes 10000000
   lineal retention --dir data --ns audit --forever
+  lineal retention --dir data --ns audit --days 30 --lineage forever    verify walks from the first commit all the same
 ";
 
 const STAT_HELP: &str = "\
@@ -207,6 +226,15 @@ pub(crate) enum Command {
     /// List an object's pins.
     #[command(after_help = with_codes(PINS_HELP))]
     Pins(Pins),
+    /// Run SQL on an object's database, now or as it was.
+    #[command(after_help = with_when(SQL_HELP))]
+    Sql(Sql),
+    /// Make a file of SQLite an object's database.
+    #[command(after_help = with_codes(IMPORT_HELP))]
+    Import(Import),
+    /// Write an object's database to a file of SQLite.
+    #[command(after_help = with_when(EXPORT_HELP))]
+    Export(Export),
     /// Check every file, checksum and chain.
     #[command(after_help = with_codes(VERIFY_HELP))]
     Verify(Verify),
@@ -242,6 +270,9 @@ impl Command {
             Command::Pin(args) => args.json,
             Command::Unpin(args) => args.json,
             Command::Pins(args) => args.json,
+            Command::Sql(args) => args.json,
+            Command::Import(args) => args.json,
+            Command::Export(args) => args.json,
             Command::Verify(args) => args.json,
             Command::Stat(args) => args.json,
             Command::Proof(args) => args.json,
@@ -378,6 +409,9 @@ pub(crate) struct Dump {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) dir: Dir,
+    /// Search for what is left of purged objects, instead
+    #[arg(long)]
+    pub(crate) purged: bool,
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -411,6 +445,14 @@ pub(crate) struct Compact {
     pub(crate) json: bool,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Lineage {
+    /// The hash of the last commit that goes
+    Anchor,
+    /// The headers of all commits, without what they wrote
+    Forever,
+}
+
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Keep {
     /// The data directory
@@ -428,6 +470,9 @@ pub(crate) struct Keep {
     /// Keep all of it
     #[arg(long)]
     pub(crate) forever: bool,
+    /// What stays of older commits: their headers for ever, or an anchor that the chain verifies from
+    #[arg(long, value_name = "HOW")]
+    pub(crate) lineage: Option<Lineage>,
     /// Only say what would be kept
     #[arg(long)]
     pub(crate) dry_run: bool,

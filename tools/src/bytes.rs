@@ -7,12 +7,20 @@ use serde_json::Value;
 pub(crate) fn write(out: &mut String, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => write_text(out, text),
-        Err(_) => {
-            out.push_str("{\"b64\":\"");
-            STANDARD.encode_string(bytes, out);
-            out.push_str("\"}");
-        }
+        Err(_) => write_b64(out, bytes),
     }
+}
+
+/// Appends bytes as JSON that says that they are bytes, also where they are UTF-8.
+pub(crate) fn write_b64(out: &mut String, bytes: &[u8]) {
+    out.push_str("{\"b64\":\"");
+    STANDARD.encode_string(bytes, out);
+    out.push_str("\"}");
+}
+
+/// Bytes as base64.
+pub(crate) fn b64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
 }
 
 /// Appends a string as JSON, quoted and escaped.

@@ -17,7 +17,13 @@ pub(crate) fn json(info: &CommitInfo) -> String {
 pub(crate) fn fields(info: &CommitInfo, line: &mut Line) {
     line.number("seq", info.seq).number("time_us", info.time.0).text("time", &when::show(info.time));
     line.text("kind", kind(info.kind)).text("cause", &info.cause).text("hash", &hex(&info.hash));
-    line.number("changes", info.changes).number("bytes", info.bytes).number("lsn", info.lsn);
+    if info.retired {
+        // What it wrote is gone, and how much that was.
+        line.null("changes").null("bytes");
+    } else {
+        line.number("changes", info.changes).number("bytes", info.bytes);
+    }
+    line.number("lsn", info.lsn);
 }
 
 /// One commit as a line of text.
@@ -27,6 +33,10 @@ pub(crate) fn plain(info: &CommitInfo) -> String {
     let (seq, time, kind, count) = (info.seq, when::show(info.time), kind(info.kind), info.changes);
     // A cause may hold anything, line breaks and terminal sequences too.
     let cause = info.cause.escape_debug();
+    if info.retired {
+        let gone = "changes are gone";
+        return format!("{seq:>8}  {time}  {hash}  {kind:<8} {gone:>31}  {cause}").trim_end().to_owned();
+    }
     let line =
         format!("{seq:>8}  {time}  {hash}  {kind:<8} {count:>6} {changes}  {:>9} bytes  {cause}", info.bytes);
     line.trim_end().to_owned()
@@ -68,6 +78,10 @@ pub(crate) fn change(change: &Change) -> String {
             line.text("op", "patch").bytes("key", key).number("length", *length);
             line.json("ranges", &json::list(ranges))
         }
+        Change::Page { number, bytes } => {
+            line.text("op", "page").number("page", u64::from(*number)).number("bytes", *bytes)
+        }
+        Change::PagesCut { first } => line.text("op", "cut_pages").number("first", u64::from(*first)),
         Change::Cut { start, end, base } => {
             match base {
                 CutTo::Nothing => line.text("op", "delete_all"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lineal::{Engine, Namespace, Retention, Stats};
+use lineal::{Engine, Lineage, Namespace, Retention, Stats};
 
 use crate::{
     args,
@@ -57,21 +57,33 @@ fn line(before: &Stats, after: Option<&Stats>, json: bool) -> String {
 
 pub(crate) fn retention(args: &args::Keep) -> Outcome {
     let mut out = Output::new();
-    if args.days.is_none() && args.bytes.is_none() && !args.forever {
+    let limits = args.days.is_some() || args.bytes.is_some() || args.forever;
+    if !limits && args.lineage.is_none() {
         let engine = open::read_only_at(&args.dir)?;
         out.line(&retention_line(&engine.existing_namespace(&args.ns)?, args.json)?)?;
         return out.flush();
     }
-    let wanted = wanted(args)?;
+    let wanted = limits.then(|| wanted(args)).transpose()?;
+    let lineage = args.lineage.map(|lineage| match lineage {
+        args::Lineage::Anchor => Lineage::Anchor,
+        args::Lineage::Forever => Lineage::Forever,
+    });
     if args.dry_run {
         let engine = open::read_only_at(&args.dir)?;
-        engine.existing_namespace(&args.ns)?;
-        out.line(&shown(&args.ns, &wanted, args.json))?;
+        let namespace = engine.existing_namespace(&args.ns)?;
+        let wanted = wanted.map_or_else(|| namespace.retention(), Ok)?;
+        let lineage = lineage.map_or_else(|| namespace.lineage(), Ok)?;
+        out.line(&shown(&args.ns, &wanted, lineage, args.json))?;
         return out.flush();
     }
     let engine: Engine = open::writable(&args.dir)?;
     let namespace = engine.existing_namespace(&args.ns)?;
-    namespace.set_retention(wanted)?;
+    if let Some(wanted) = wanted {
+        namespace.set_retention(wanted)?;
+    }
+    if let Some(lineage) = lineage {
+        namespace.set_lineage(lineage)?;
+    }
     out.line(&retention_line(&namespace, args.json)?)?;
     out.flush()?;
     Ok(engine.close()?)
@@ -87,10 +99,11 @@ fn wanted(args: &args::Keep) -> Outcome<Retention> {
 }
 
 fn retention_line(namespace: &Namespace, json: bool) -> Outcome<String> {
-    Ok(shown(namespace.name(), &namespace.retention()?, json))
+    Ok(shown(namespace.name(), &namespace.retention()?, namespace.lineage()?, json))
 }
 
-fn shown(ns: &str, retention: &Retention, json: bool) -> String {
+fn shown(ns: &str, retention: &Retention, lineage: Lineage, json: bool) -> String {
+    let forever = lineage == Lineage::Forever;
     if json {
         let mut line = Line::new();
         line.text("ns", ns);
@@ -102,7 +115,7 @@ fn shown(ns: &str, retention: &Retention, json: bool) -> String {
             Some(bytes) => line.number("bytes", bytes),
             None => line.null("bytes"),
         };
-        return line.end();
+        return line.text("lineage", if forever { "forever" } else { "anchor" }).end();
     }
     let kept = match (retention.time, retention.bytes) {
         (None, None) => "for ever".to_owned(),
@@ -110,7 +123,8 @@ fn shown(ns: &str, retention: &Retention, json: bool) -> String {
         (None, Some(bytes)) => format!("up to {bytes} bytes of each object"),
         (Some(time), Some(bytes)) => format!("for {}, and up to {bytes} bytes of each object", span(time)),
     };
-    format!("namespace {ns:?} keeps history {kept}")
+    let headers = if forever { ", and the headers of all older commits" } else { "" };
+    format!("namespace {ns:?} keeps history {kept}{headers}")
 }
 
 fn span(time: Duration) -> String {

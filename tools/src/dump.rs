@@ -2,7 +2,7 @@
 
 use lineal::{Engine, Error, Namespace, ObjectId, View};
 
-use crate::{args, exit::Outcome, json::Line, open, stdout::Output};
+use crate::{args, bytes, exit::Outcome, json::Line, open, stdout::Output};
 
 pub(crate) fn run(args: &args::Dump) -> Outcome {
     let engine = open::read_only(&args.dir)?;
@@ -63,12 +63,23 @@ impl Dump {
         id: ObjectId,
         view: &View<'_>,
     ) -> Result<Outcome, Error> {
+        let head = || {
+            let mut line = Line::new();
+            line.text("ns", namespace).object("obj", name, id);
+            line
+        };
         for entry in view.prefix("") {
             let (key, value) = entry?;
-            let mut line = Line::new();
-            line.text("ns", namespace);
-            line.object("obj", name, id);
+            let mut line = head();
             line.bytes("key", &key).bytes("value", &value).number("seq", view.seq());
+            if let Err(failure) = self.line(&line.end()) {
+                return Ok(Err(failure));
+            }
+        }
+        for page in view.database_pages() {
+            let (number, page) = page?;
+            let mut line = head();
+            line.number("page", number.into()).text("b64", &bytes::b64(&page)).number("seq", view.seq());
             if let Err(failure) = self.line(&line.end()) {
                 return Ok(Err(failure));
             }

@@ -120,6 +120,8 @@ pub(crate) fn code_of(error: &Error) -> Code {
         ErrorKind::NotFound => Code::NotFound,
         // What is asked for is fine, and this program or this opening cannot do it.
         ErrorKind::Invalid if matches!(error, Error::NewerVersion { .. } | Error::ReadOnly) => Code::Other,
+        // The command was used as it should be; what it was given did not do.
+        ErrorKind::Invalid if matches!(error, Error::Sql(_) | Error::NotImportable { .. }) => Code::Other,
         ErrorKind::Invalid => Code::Usage,
         ErrorKind::Io if matches!(error, Error::Io { source, .. } if is_no_space(source)) => Code::NoSpace,
         _ => Code::Other,

@@ -11,6 +11,7 @@ mod demo;
 mod dump;
 mod exec;
 mod exit;
+mod file;
 mod get;
 mod history;
 mod json;
@@ -24,9 +25,11 @@ mod restore;
 mod restore_many;
 mod show;
 mod signals;
+mod sql;
 mod stat;
 mod stdout;
 mod sync;
+mod values;
 mod verify;
 mod when;
 
@@ -75,6 +78,9 @@ fn run(command: Command) -> Outcome {
         Command::Pin(args) => restore::pin(&args),
         Command::Unpin(args) => restore::unpin(&args),
         Command::Pins(args) => restore::pins(&args),
+        Command::Sql(args) => sql::run(&args),
+        Command::Import(args) => file::import(&args),
+        Command::Export(args) => file::export(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Proof(args) => proof::run(&args),

@@ -37,7 +37,15 @@ fn refuse_missing(dir: &Path) -> Outcome {
 
 /// The object that the arguments name, whether it exists or not.
 pub(crate) fn any_object(engine: &Engine, address: &Address) -> Outcome<Object> {
-    let namespace = engine.existing_namespace(&address.ns)?;
+    object_in(&engine.existing_namespace(&address.ns)?, address)
+}
+
+/// As `any_object`; the namespace is made if it is missing.
+pub(crate) fn new_object(engine: &Engine, address: &Address) -> Outcome<Object> {
+    object_in(&engine.namespace(&address.ns)?, address)
+}
+
+fn object_in(namespace: &Namespace, address: &Address) -> Outcome<Object> {
     match (&address.object, address.id) {
         (Some(name), _) => Ok(namespace.object(name)?),
         (None, Some(id)) => Ok(namespace.by_id(id)?),

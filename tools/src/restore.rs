@@ -1,7 +1,7 @@
 //! The commands that change an object's present out of its past: `lineal restore` and `lineal fork`; and those that keep
 //! a part of the past: `lineal pin`, `unpin` and `pins`.
 
-use lineal::{Bookmark, Object};
+use lineal::{Bookmark, Error, Object};
 
 use crate::{
     args,
@@ -11,6 +11,9 @@ use crate::{
     open, restore_many, show,
     stdout::Output,
 };
+
+/// Longest cause of a commit, in bytes, as the engine has it.
+const CAUSE_BYTES_MAX: usize = 4 << 10;
 
 /// What a restore changes, as far as keys go.
 #[derive(Default)]
@@ -86,16 +89,25 @@ fn plan(args: &args::Restore) -> Outcome {
     out.flush()
 }
 
+/// Refuses what a fork would refuse, before the target's namespace is made for it.
+pub(crate) fn check_fork(object: &Object, mark: &Bookmark, cause: &str) -> Result<(), Error> {
+    object.at(mark)?;
+    if cause.len() > CAUSE_BYTES_MAX {
+        let (limit, size) = (CAUSE_BYTES_MAX as u64, cause.len() as u64);
+        return Err(Error::TooLarge { what: "cause", limit, size });
+    }
+    Ok(())
+}
+
 pub(crate) fn fork(args: &args::Fork) -> Outcome {
     let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
     let object = open::object_with_history(&engine, &args.address)?;
     let mark = args.at.bookmark(&object)?;
+    check_fork(&object, &mark, &args.cause)?;
     let ns = args.to_ns.as_deref().unwrap_or(&args.address.ns);
     let mut out = Output::new();
     let mut line = Line::new();
     if args.dry_run {
-        // Refuses what the fork would refuse.
-        object.at(&mark)?;
         let target = engine.existing_namespace(ns).and_then(|namespace| namespace.object(&args.to));
         if target.is_ok_and(|target| target.info().is_ok()) {
             return Err(Failure::other(format!("object {:?} in {ns:?} has a history already", args.to)));
@@ -122,23 +134,34 @@ pub(crate) fn fork(args: &args::Fork) -> Outcome {
 }
 
 pub(crate) fn pin(args: &args::Pin) -> Outcome {
-    let engine = open::writable(&args.dir)?;
+    let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
     let object = open::object_with_history(&engine, &args.address)?;
     let mark = match &args.at {
         Some(at) => at.bookmark(&object)?,
         None => object.bookmark().wait()?,
     };
-    object.pin(&mark, &args.name).wait()?;
+    if args.dry_run {
+        object.at(&mark)?;
+    } else {
+        object.pin(&mark, &args.name).wait()?;
+    }
     let mut out = Output::new();
-    out.line(&line(&args.name, &mark, args.json))?;
+    out.line(&pin_line(&args.name, &mark, args.json))?;
+    if args.dry_run && !args.json {
+        out.line("nothing was done")?;
+    }
     out.flush()?;
     Ok(engine.close()?)
 }
 
 pub(crate) fn unpin(args: &args::Unpin) -> Outcome {
-    let engine = open::writable(&args.dir)?;
+    let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
     let object = open::object_with_history(&engine, &args.address)?;
-    let was_there = object.unpin(&args.name).wait()?;
+    let was_there = if args.dry_run {
+        object.pins()?.iter().any(|(name, _)| *name == args.name)
+    } else {
+        object.unpin(&args.name).wait()?
+    };
     engine.close()?;
     if !was_there {
         return Err(Failure::not_found(format!(
@@ -155,12 +178,12 @@ pub(crate) fn pins(args: &args::Pins) -> Outcome {
     let object = open::object_with_history(&engine, &args.address)?;
     let mut out = Output::new();
     for (name, mark) in object.pins()? {
-        out.line(&line(&name, &mark, args.json))?;
+        out.line(&pin_line(&name, &mark, args.json))?;
     }
     out.flush()
 }
 
-fn line(name: &str, mark: &Bookmark, json: bool) -> String {
+pub(crate) fn pin_line(name: &str, mark: &Bookmark, json: bool) -> String {
     if json {
         let mut line = Line::new();
         line.text("name", name);

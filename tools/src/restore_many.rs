@@ -15,6 +15,9 @@ use crate::{
     when::When,
 };
 
+/// How many objects came to what.
+pub(crate) type Counts = BTreeMap<&'static str, u64>;
+
 pub(crate) fn run(args: &args::Restore, selector: &Selector) -> Outcome {
     let When::Time(time) = args.at else {
         return Err(Failure::usage("many objects go back to one moment: give --at a time, not a commit"));
@@ -22,7 +25,7 @@ pub(crate) fn run(args: &args::Restore, selector: &Selector) -> Outcome {
     let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
     let namespace = engine.existing_namespace(&args.ns)?;
     let mut out = Output::new();
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut counts = Counts::new();
     if args.dry_run {
         for planned in engine.plan_restore(&namespace, selector, time)? {
             let planned = planned?;
@@ -65,7 +68,7 @@ fn named(name: Option<&str>, id: ObjectId) -> String {
     name.map_or_else(|| id.to_string(), |name| format!("{name:?}"))
 }
 
-fn plan_line(planned: &lineal::PlannedRestore, json: bool) -> (&'static str, String) {
+pub(crate) fn plan_line(planned: &lineal::PlannedRestore, json: bool) -> (&'static str, String) {
     let what = what_of(&planned.action);
     if json {
         let mut line = Line::new();
@@ -84,7 +87,7 @@ fn plan_line(planned: &lineal::PlannedRestore, json: bool) -> (&'static str, Str
     (what, format!("{} would be {what}{to}", named(planned.name.as_deref(), planned.id)))
 }
 
-fn done_line(object: &RestoredObject, json: bool) -> (&'static str, String) {
+pub(crate) fn done_line(object: &RestoredObject, json: bool) -> (&'static str, String) {
     let mut line = Line::new();
     line.object("obj", object.name.as_deref(), object.id);
     let shown = named(object.name.as_deref(), object.id);
@@ -108,13 +111,18 @@ fn done_line(object: &RestoredObject, json: bool) -> (&'static str, String) {
     }
 }
 
-fn summary(counts: &BTreeMap<&str, u64>, args: &args::Restore, dry: bool) -> String {
+/// The counts as fields of a JSON object.
+pub(crate) fn counted(counts: &Counts, dry: bool, line: &mut Line) {
+    line.flag("dry_run", dry);
+    for what in ["restored", "deleted", "unchanged", "failed"] {
+        line.number(what, counts.get(what).copied().unwrap_or_default());
+    }
+}
+
+fn summary(counts: &Counts, args: &args::Restore, dry: bool) -> String {
     if args.json {
         let mut line = Line::new();
-        line.flag("dry_run", dry);
-        for what in ["restored", "deleted", "unchanged", "failed"] {
-            line.number(what, counts.get(what).copied().unwrap_or_default());
-        }
+        counted(counts, dry, &mut line);
         return line.end();
     }
     let each: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();

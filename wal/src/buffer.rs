@@ -167,7 +167,12 @@ impl Buffer {
         } else {
             return Err(Refused::NeedsSegment);
         };
-        let file = file.expect("it was found");
+        self.go_on_in(file.expect("it was found"), is_reserve);
+        Ok(())
+    }
+
+    /// Goes on in this segment, which is listed.
+    pub(crate) fn go_on_in(&mut self, file: SegmentFile, is_reserve: bool) {
         let before = self.live.back().expect("a log that is written has a segment");
         self.took_segment = true;
         self.order += 1;
@@ -198,7 +203,6 @@ impl Buffer {
         } else {
             self.closed.push_back(full);
         }
-        Ok(())
     }
 
     fn remember(&mut self, batch: Batch) {
@@ -226,11 +230,13 @@ impl Buffer {
         self.live.front().map_or(self.last_lsn.next(), |segment| segment.first_lsn)
     }
 
-    /// Takes out the segments that hold only records that were released.
-    pub(crate) fn take_released(&mut self) -> Vec<SharedSegment> {
+    /// Takes out the segments that hold only records that were released, where everything up to `durable` is durable. The
+    /// segment after them has its header on the disk by then: a log without any that is in use would have lost its end.
+    pub(crate) fn take_released(&mut self, durable: Lsn) -> Vec<SharedSegment> {
         let mut released = Vec::new();
         while let Some(next) = self.live.get(1) {
-            if next.first_lsn > self.release_through.next() {
+            let in_use = next.has_header || next.first_lsn <= durable;
+            if !in_use || next.first_lsn > self.release_through.next() {
                 break;
             }
             released.extend(self.live.pop_front());

@@ -166,7 +166,7 @@ impl Keeper {
             return Err(failure.clone());
         }
         let outcome =
-            self.take_back(&mut shelf, queue).and_then(|()| self.prepare(&mut shelf, queue, wanted));
+            self.take_back(&mut shelf, queue, true).and_then(|()| self.prepare(&mut shelf, queue, wanted));
         if let Err(failure @ LogError::Poisoned { .. }) = &outcome {
             queue.fail(failure.clone());
         }
@@ -179,15 +179,16 @@ impl Keeper {
     }
 
     /// Recycles or removes the segments that are not needed.
-    fn take_back(&self, shelf: &mut Shelf, queue: &LogQueue) -> Result<(), LogError> {
+    fn take_back(&self, shelf: &mut Shelf, queue: &LogQueue, recycle: bool) -> Result<(), LogError> {
         self.remove_strays(shelf)?;
+        let durable = queue.durable();
         let (released, mut room, target, reserve) = {
             let mut inner = queue.lock();
             let buffer = &mut inner.pending;
-            let released = buffer.take_released();
+            let released = buffer.take_released(durable);
             (
                 released,
-                READY_MAX.saturating_sub(buffer.ready.len()),
+                if recycle { READY_MAX.saturating_sub(buffer.ready.len()) } else { 0 },
                 self.target(buffer),
                 buffer.reserve.is_some(),
             )
@@ -195,7 +196,7 @@ impl Keeper {
         if released.is_empty() && shelf.dead.is_empty() {
             return Ok(());
         }
-        let mut missing_reserve = !reserve && self.options.reserve_bytes > 0;
+        let mut missing_reserve = recycle && !reserve && self.options.reserve_bytes > 0;
         let mut fresh = Fresh::default();
         for (entry, is_read) in
             released.iter().map(is_read).chain(shelf.dead.iter().map(|dead| (*dead, false)))
@@ -336,7 +337,7 @@ impl Keeper {
         if let Some(failure) = queue.lock().failure() {
             return Err(failure.clone());
         }
-        self.take_back(&mut shelf, queue)?;
+        self.take_back(&mut shelf, queue, true)?;
         let others = {
             let mut inner = queue.lock();
             let ready = &mut inner.pending.ready;
@@ -357,10 +358,46 @@ impl Keeper {
         self.remove_strays(&mut shelf)
     }
 
+    /// Goes on in a segment that was written with zeros just now, and removes every file that nothing is needed of.
+    pub(crate) fn renew(&self, queue: &LogQueue) -> Result<(), LogError> {
+        let mut shelf = self.shelf.lock();
+        if let Some(failure) = queue.lock().failure() {
+            return Err(failure.clone());
+        }
+        let renewed = self.take_back(&mut shelf, queue, false).and_then(|()| self.replace(&mut shelf, queue));
+        if let Err(failure @ LogError::Poisoned { .. }) = &renewed {
+            queue.fail(failure.clone());
+        }
+        renewed
+    }
+
+    /// Puts a new segment in the place of the one that is written, and of all that are prepared.
+    fn replace(&self, shelf: &mut Shelf, queue: &LogQueue) -> Result<(), LogError> {
+        let file = self.make(shelf, sectors(self.options.segment_bytes_min))?;
+        let new = file.id;
+        self.publish(shelf, queue, Fresh { ready: [file].into(), ..Fresh::default() })?;
+        let others = {
+            let mut inner = queue.lock();
+            let buffer = &mut inner.pending;
+            let mut others = std::mem::take(&mut buffer.ready);
+            // Unless somebody was faster, and went on in it.
+            if let Some(at) = others.iter().position(|file| file.id == new) {
+                let file = others.remove(at).expect("it was found");
+                buffer.go_on_in(file, false);
+            }
+            others.extend(buffer.reserve.take());
+            others
+        };
+        self.publish(shelf, queue, Fresh::default())?;
+        shelf.stray.extend(others.iter().map(|file| file.id));
+        self.remove_strays(shelf)?;
+        self.prepare(shelf, queue, 0)
+    }
+
     /// Leaves one small segment ready for the next start, and gives the others back.
     pub(crate) fn close(&self, queue: &LogQueue) -> Result<(), LogError> {
         let mut shelf = self.shelf.lock();
-        self.take_back(&mut shelf, queue)?;
+        self.take_back(&mut shelf, queue, true)?;
         let small = sectors(self.options.segment_bytes_min);
         let (found, others) = {
             let mut inner = queue.lock();

@@ -34,6 +34,7 @@ mod sync;
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests;
+mod traces;
 
 pub use disk::{Disk, DiskFile, DiskLock, OpenMode};
 pub use error::LogError;
@@ -45,3 +46,4 @@ pub use options::{Appended, Class, LogOptions, LogStats, RecordPlace, Recovery};
 pub use real::RealDisk;
 pub use record::{OwnedRecord, Part, PartHeader, Parts, Record, RecordBuilder};
 pub use recover::{Recovered, Visit, Wanted};
+pub use traces::{LogTrace, LogTraceKind, LogTraces, log_traces};

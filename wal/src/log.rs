@@ -358,6 +358,20 @@ impl Log {
         }
     }
 
+    /// Goes on in a segment that holds zeros, and removes the files that are prepared and those that were released, so
+    /// that they are not used again with what is in them. The segments that are needed stay until they are released, and
+    /// the one that was written until a record is durable in the new one. Done on return.
+    ///
+    /// # Errors
+    /// `NoSpace` and `Io` if the new segment could not be made, or files could not be removed, which are tried again;
+    /// `ReadOnly`, `Poisoned`, `Closed`.
+    pub fn renew(&self) -> Result<(), LogError> {
+        match &self.core().keeper {
+            Some(keeper) => keeper.renew(&self.core().queue),
+            None => Err(LogError::ReadOnly),
+        }
+    }
+
     /// Makes everything appended so far durable, and returns its last position.
     ///
     /// # Errors

@@ -96,6 +96,8 @@ pub(crate) struct Segment {
     pub(crate) first_lsn: Lsn,
     /// Whether it is the one that was kept for the system.
     pub(crate) is_reserve: bool,
+    /// Whether its header was durable before it was served. Else that goes out with its first group.
+    pub(crate) has_header: bool,
     index: Mutex<Index>,
 }
 
@@ -135,14 +137,14 @@ impl GroupPlace {
 impl Segment {
     pub(crate) fn new(file: SegmentFile, first_lsn: Lsn, is_reserve: bool) -> Self {
         let index = Mutex::new(Index { complete: true, ..Index::default() });
-        Self { file, first_lsn, is_reserve, index }
+        Self { file, first_lsn, is_reserve, has_header: false, index }
     }
 
     /// A segment as recovery found it; `groups` is `None` if it did not read it.
     pub(crate) fn recovered(file: SegmentFile, first_lsn: Lsn, groups: Option<Vec<GroupPlace>>) -> Self {
         let index =
             Index { complete: groups.is_some(), groups: groups.unwrap_or_default(), marks: Vec::new() };
-        Self { file, first_lsn, is_reserve: false, index: Mutex::new(index) }
+        Self { file, first_lsn, is_reserve: false, has_header: true, index: Mutex::new(index) }
     }
 
     /// Adds a group that is durable now.

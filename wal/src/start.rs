@@ -103,7 +103,8 @@ pub(crate) fn start(
     let mut dead = found.dead;
     dead.extend(superseded.iter().map(|segment| segment.file.entry(ListState::Spare)));
     let offset = file.first_offset() + copy_bytes;
-    let segment = Segment::new(file, first_lsn, false);
+    let mut segment = Segment::new(file, first_lsn, false);
+    segment.has_header = true;
     for group in &groups {
         segment.add(group, &[]);
     }

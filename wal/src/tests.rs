@@ -6,3 +6,4 @@ mod fault;
 mod log;
 mod stress;
 mod support;
+mod traces;

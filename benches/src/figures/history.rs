@@ -1,11 +1,16 @@
 //! History: reading the past, restoring, forking, and what it takes on disk.
 
 use std::{
+    collections::VecDeque,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use lineal::{Bookmark, Engine, Object, Options, Result};
+use lineal::{Bookmark, Engine, Gated, Micros, Object, Options, Result, Retention};
 
 use super::{Numbers, device_bytes_written, disk_bytes};
 use crate::report::{Figure, Target, percentile};
@@ -23,6 +28,7 @@ pub fn measure(dir: &Path, objects: usize, large_bytes: usize) -> Result<Vec<Fig
     restore_and_fork(&dir.join("history-restore"), large_bytes, &mut figures)?;
     space(&dir.join("history-space"), &mut figures)?;
     compaction(&dir.join("history-compaction"), &mut figures)?;
+    day(&dir.join("history-day"), &mut figures)?;
     Ok(figures)
 }
 
@@ -286,4 +292,67 @@ fn gates(engine: &Engine, objects: &[Object], done: impl Fn() -> bool) -> Result
     }
     nanos.sort_unstable();
     Ok(nanos)
+}
+
+/// A day of mixed load by a clock that runs fast: what reaches the device for each byte that users wrote.
+fn day(dir: &Path, figures: &mut Vec<Figure>) -> Result<()> {
+    const HOURS: u64 = 24;
+    const COMMITS_PER_HOUR: u64 = 60_000;
+    const HOUR: u64 = 3_600_000_000;
+    let begun = 1_800_000_000_000_000;
+    let now = Arc::new(AtomicU64::new(begun));
+    let clock = Arc::clone(&now);
+    let engine = Options::new().clock(Arc::new(move || Micros(clock.load(Ordering::Relaxed)))).open(dir)?;
+    let namespace = engine.namespace("day")?;
+    namespace.set_retention(Retention { time: Some(Duration::from_secs(6 * 3_600)), bytes: None })?;
+    let objects: Vec<Object> =
+        (0..20_000).map(|at| namespace.object(&format!("object {at}"))).collect::<Result<_>>()?;
+    let mut numbers = Numbers::new(16);
+    let mut gates: VecDeque<Gated<()>> = VecDeque::new();
+    let (device, mut user) = (device_bytes_written(dir), 0);
+    for _ in 0..HOURS {
+        for _ in 0..COMMITS_PER_HOUR {
+            now.fetch_add(HOUR / COMMITS_PER_HOUR, Ordering::Relaxed);
+            // Most writes go to one object in ten.
+            let hot = if numbers.below(10) < 9 { objects.len() / 10 } else { objects.len() };
+            let object = &objects[numbers.below(hot)];
+            let value: [u8; 2_000] = numbers.bytes();
+            let length = [20, 100, 100, 100, 300, 2_000][numbers.below(6)];
+            let key = [b'k', numbers.below(8) as u8];
+            user += (key.len() + length) as u64;
+            gates.push_back(match numbers.below(1_000) {
+                0 => object.delete(),
+                1..50 => object.transact(|tx| tx.delete(key)),
+                _ => object.transact(|tx| tx.put(key, &value[..length])),
+            });
+            if gates.len() >= 1_024
+                && let Some(gate) = gates.pop_front()
+            {
+                gate.wait()?;
+            }
+        }
+    }
+    gates.drain(..).try_for_each(Gated::wait)?;
+    engine.checkpoint()?;
+    engine.compact()?;
+    let stats = engine.stats();
+    engine.close()?;
+    let device = device_bytes_written(dir).saturating_sub(device);
+    let share = |bytes: u64| bytes as f64 / user as f64;
+    let rest = device.saturating_sub(stats.log_bytes_written + stats.pack_bytes_written);
+    figures.push(Figure {
+        what: "device bytes per user byte over a simulated day of mixed load, six hours of history kept".into(),
+        value: share(device),
+        unit: "×",
+        target: Target::AtMost(8.0),
+        beside: format!(
+            "log {:.2}, packs by {} checkpoints and {} merges {:.2}, new segments, catalog and file system {:.2}",
+            share(stats.log_bytes_written),
+            stats.checkpoints,
+            stats.compactions,
+            share(stats.pack_bytes_written),
+            share(rest)
+        ),
+    });
+    Ok(())
 }

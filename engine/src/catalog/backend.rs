@@ -63,7 +63,7 @@ const MAGIC: [u8; 8] = *b"LINCATLG";
 /// The format version that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
 /// Bytes of a page, as redb sees it. redb's own page size, which it does not let anyone change.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 /// Bytes of the file header's block.
 const HEADER_BYTES: u64 = 4096;
 /// Bytes of the file header that mean something: checksummed part and checksum.
@@ -73,9 +73,9 @@ const SLOT_HEADER_BYTES: usize = 24;
 /// Distance of the two slots of page 0: page-aligned, so that a torn write of one cannot touch the other.
 const SLOT_STRIDE: u64 = 8192;
 /// Where page 1 is.
-const BODY_OFFSET: u64 = HEADER_BYTES + 2 * SLOT_STRIDE;
+pub(super) const BODY_OFFSET: u64 = HEADER_BYTES + 2 * SLOT_STRIDE;
 /// Bytes of a stored page other than page 0: the page and its checksum.
-const STORED_BYTES: usize = PAGE_BYTES + 4;
+pub(super) const STORED_BYTES: usize = PAGE_BYTES + 4;
 /// Pages that one read or write moves at most: bounds the buffer of a bulk write.
 const PAGES_PER_IO: usize = 64;
 

@@ -20,6 +20,7 @@ mod open;
 mod packs;
 mod snapshot;
 mod table;
+mod traces;
 mod verify;
 
 #[cfg(test)]
@@ -28,10 +29,11 @@ mod tests;
 use std::{collections::BTreeSet, fmt, io};
 
 use lineal_snapshot::{BlockCache, ErrorKind, Footer, LivePack, PACK_FOLDER, Pack, PackNumber};
-use lineal_wal::{Disk, EngineId};
+use lineal_wal::{Disk, EngineId, OpenMode};
 
 pub(crate) use self::error::CatalogError;
 pub(crate) use self::snapshot::{Heads, Located, RunRef, Snapshot};
+pub(crate) use self::traces::Floors;
 use self::{
     open::{Look, decide},
     packs::{Member, Packs},
@@ -91,10 +93,10 @@ struct State {
 /// What only publishing needs.
 #[derive(Debug, Default)]
 struct Publishing {
-    /// Unlisted packs whose files could not be removed yet.
-    leftover: BTreeSet<PackNumber>,
-    /// Packs whose row failed to be written: whether they are listed is not known before the next row stands.
-    doubtful: BTreeSet<PackNumber>,
+    /// Files of unlisted packs that could not be removed yet.
+    leftover: BTreeSet<String>,
+    /// Files of packs whose row failed to be written: whether they are listed is not known before the next row stands.
+    doubtful: BTreeSet<String>,
 }
 
 impl Publishing {
@@ -166,6 +168,7 @@ impl Catalog {
             make_packs_dir(&*disk)?;
         }
         let files = pack_files(&*disk)?;
+        let voided = voided_packs(&*disk)?;
         let mut table_damage = None;
         let (table, rows) = match open_table(&*disk, engine, options) {
             Ok(Some((table, rows))) => (Some(table), Some(rows)),
@@ -176,6 +179,9 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
+        // What such a table says last was given up, and nothing was built on it. It is made anew.
+        let is_given_up = |rows: &PackRows| rows.rows.keys().any(|number| voided.contains(number));
+        let (table, rows) = if rows.as_ref().is_some_and(is_given_up) { (None, None) } else { (table, rows) };
         let mut looked: Vec<Arc<Pack>> = Vec::new();
         let plan = decide(&files, rows.as_ref(), &mut |number| match Pack::open(&disk, &cache, number) {
             Ok(pack) => {
@@ -217,7 +223,7 @@ impl Catalog {
             state: RwLock::new(Arc::new(State { packs: Arc::clone(&packs), view: None })),
             publishing: Mutex::new(Publishing::default()),
             merging: Mutex::new(()),
-            highest: AtomicU64::new(plan.highest.0),
+            highest: AtomicU64::new(plan.highest.max(voided.last().copied().unwrap_or_default()).0),
             unsettled,
         };
         let wanted = catalog.pack_rows(&packs);
@@ -235,7 +241,8 @@ impl Catalog {
         if !options.read_only {
             removed.clone_from(&plan.remove);
             let mut publishing = catalog.publishing.lock();
-            publishing.leftover.extend(&plan.remove);
+            publishing.leftover.extend(plan.remove.iter().map(|number| number.path()));
+            publishing.leftover.extend(voided.iter().map(|number| number.void_path()));
             catalog.remove_leftover(&mut publishing)?;
         }
         Ok(Opened { catalog, newest, removed, table_damage })
@@ -421,7 +428,7 @@ impl Catalog {
         if publishing.leftover.is_empty() {
             return Ok(());
         }
-        publishing.leftover.retain(|number| match self.disk.remove(&number.path()) {
+        publishing.leftover.retain(|path| match self.disk.remove(path) {
             Ok(()) => false,
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         });
@@ -449,8 +456,8 @@ impl PublishGuard<'_> {
     /// # Errors
     ///
     /// [`CatalogError::ReadOnly`], [`CatalogError::NoSpace`], [`CatalogError::Io`]: nothing changed for
-    /// lookups. The pack's file is removed if a row that does not list it could be made durable. Else it
-    /// stays, complete, until the next row stands; the next open adopts it unless a later one is finished.
+    /// lookups. The pack's file is removed if a row that does not list it could be made durable. Else it is voided:
+    /// dead from then on, whatever row there is.
     pub(crate) fn publish(
         &mut self,
         added: Option<(LivePack, Arc<Pack>)>,
@@ -483,7 +490,7 @@ impl PublishGuard<'_> {
         catalog.swap(published);
         self.publishing.resolve();
         let gone = removed.iter().filter(|number| state.packs.keeps(**number));
-        self.publishing.leftover.extend(gone);
+        self.publishing.leftover.extend(gone.map(|number| number.path()));
         // It is published: a dead file that stays, or comes back after a crash, is removed later.
         let _ = catalog.remove_leftover(&mut self.publishing);
         Ok(())
@@ -492,7 +499,7 @@ impl PublishGuard<'_> {
     /// Gives up a pack that no row was ever written for, and removes its file. If that fails the file is dead, or
     /// adopted by an open that finds it complete; while this catalog is open the next one published takes it along.
     pub(crate) fn abandon(&mut self, number: PackNumber) {
-        self.publishing.leftover.insert(number);
+        self.publishing.leftover.insert(number.path());
         // As said: what stays harms nothing.
         let _ = self.catalog.remove_leftover(&mut self.publishing);
     }
@@ -501,9 +508,11 @@ impl PublishGuard<'_> {
     /// be found there after a crash, so only a later one, durable and without the row, makes certain.
     fn doubt(&mut self, number: PackNumber) {
         let catalog = self.catalog;
-        self.publishing.doubtful.insert(number);
+        self.publishing.doubtful.insert(number.path());
         let usable = catalog.state().view.clone().filter(|view| view.table().fault().is_none());
-        let Some(view) = usable.or_else(|| catalog.heal().map(|(view, _)| view)) else { return };
+        let Some(view) = usable.or_else(|| catalog.heal().map(|(view, _)| view)) else {
+            return self.void(number);
+        };
         let (table, state) = (view.table(), catalog.state());
         match table.set_packs(&catalog.pack_rows(&state.packs)).and_then(|()| table.view()) {
             Ok(view) => {
@@ -513,7 +522,25 @@ impl PublishGuard<'_> {
             }
             Err(_) => {
                 catalog.heal();
+                self.void(number);
             }
+        }
+    }
+
+    /// Makes sure that a pack which may be listed is not adopted after a crash, when what it leaves out may be needed again
+    /// and its number may stand in a root that was published anew. A name takes no room, so that a full disk lets it
+    /// happen; the file's own room is given back. It goes when a table is durable that does not list it.
+    fn void(&mut self, number: PackNumber) {
+        let disk = &self.catalog.disk;
+        let void = number.void_path();
+        if disk.rename(&number.path(), &void).is_err() {
+            // It stays as it was, in doubt.
+            return;
+        }
+        self.publishing.doubtful.insert(void.clone());
+        let durable = disk.sync_dir(PACK_FOLDER);
+        if durable.and_then(|()| disk.open(&void, OpenMode::ReadWrite)?.set_len(0)).is_err() {
+            tracing::warn!(%number, "a pack that was given up may come back with a crash");
         }
     }
 }
@@ -532,8 +559,20 @@ fn make_packs_dir(disk: &dyn Disk) -> Result<(), CatalogError> {
 
 /// The pack files there are, whatever is in them.
 fn pack_files(disk: &dyn Disk) -> Result<BTreeSet<PackNumber>, CatalogError> {
+    packs_named(disk, PackNumber::from_file_name)
+}
+
+/// The packs that were given up though a row may list them.
+fn voided_packs(disk: &dyn Disk) -> Result<BTreeSet<PackNumber>, CatalogError> {
+    packs_named(disk, PackNumber::from_void_name)
+}
+
+fn packs_named(
+    disk: &dyn Disk,
+    number_of: fn(&str) -> Option<PackNumber>,
+) -> Result<BTreeSet<PackNumber>, CatalogError> {
     match disk.list(PACK_FOLDER) {
-        Ok(names) => Ok(names.iter().filter_map(|name| PackNumber::from_file_name(name)).collect()),
+        Ok(names) => Ok(names.iter().filter_map(|name| number_of(name)).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(error) => Err(CatalogError::io("list", PACK_FOLDER, error)),
     }

@@ -19,6 +19,9 @@
 //! | in the list of the highest complete one | error naming it |
 //! | above the highest complete one and listed by the catalog | error naming it |
 //!
+//! A pack whose file has the suffix `void` was given up after its row failed: it is dead, whatever lists it, and a table that
+//! does is made anew. So nothing that a later commit relies on is taken away by a row that was not known to stand.
+//!
 //! Nothing is removed in read-only mode. The catalog's own file is used when every live pack that it
 //! has a row for has the footer that the row names; otherwise it is made anew and all packs count as
 //! not merged.

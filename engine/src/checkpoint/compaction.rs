@@ -1,6 +1,6 @@
 //! Compaction: merges packs of about one size, puts each object's parts side by side, and drops what nothing needs.
 //!
-//! Parts are copied unchanged. Dropped are: heads that a newer one supersedes and that are no versions of their own,
+//! Parts are copied unchanged, but for runs that keep their headers alone. Dropped are: heads that a newer one supersedes and that are no versions of their own,
 //! because their leaves hold less than they cover; everything up to an object's newest purge; and all parts of dropped
 //! namespaces. All other versions are history and stay.
 
@@ -12,17 +12,18 @@ use std::{
 };
 
 use lineal_snapshot::{
-    EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, Run, StoredPart,
+    DecodeError, EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, Run,
+    StoredPart, run_sub_key,
 };
 use lineal_wal::{Micros, NamespaceId, ObjectKey, Seq};
 
 use super::{
-    Footing, NewPack,
+    Footing, NewPack, headers,
     retire::{self, Past},
 };
 use crate::{
     Error, Result,
-    catalog::Snapshot,
+    catalog::{Floors, Snapshot},
     engine::{CheckpointState, EngineInner, holds, system},
     history::retention::Retention,
     object::{
@@ -58,7 +59,7 @@ const FOLLOWERS_BYTES_MAX: u64 = 128 << 10;
 pub(crate) fn compact(
     engine: &Arc<EngineInner>,
     state: &CheckpointState,
-    retire: Option<Retire>,
+    retire: Option<&Retire>,
 ) -> Result<bool> {
     let force = retire.is_some();
     let snapshot = engine.catalog.snapshot();
@@ -70,14 +71,14 @@ pub(crate) fn compact(
     let _entered = span.enter();
     let dropped: HashSet<NamespaceId> = system::dropped(engine)?.into_iter().collect();
     let mut pack = NewPack::create(engine, PackKind::Compaction)?;
-    let merge = Merge { snapshot: &snapshot, dropped: &dropped, retire: retire.as_ref() };
+    let merge = Merge { snapshot: &snapshot, dropped: &dropped, retire };
     if let Err(error) = merge.run(&inputs, &mut pack) {
         pack.abandon();
         return Err(error);
     }
     // From here to the new list nothing can begin to need what was left out.
-    let _shut = retire.as_ref().map(|_| engine.retiring.shut());
-    if retire.as_ref().is_some_and(|retire| engine.retiring.needs(&retire.retired())) {
+    let _shut = retire.map(|_| engine.retiring.shut());
+    if retire.is_some_and(|retire| engine.retiring.needs(&retire.retired())) {
         tracing::info!("what was about to go is needed again, so it stays until the next time");
         pack.abandon();
         return Ok(false);
@@ -135,6 +136,8 @@ struct Copy {
     pack: Arc<Pack>,
     /// The part itself, where it stood behind a head and has no entry of its own.
     stored: Option<StoredPart>,
+    /// The object's salt, of a run that is written without its ops.
+    salt: Option<[u8; 16]>,
 }
 
 struct Input {
@@ -165,6 +168,9 @@ impl Merge<'_> {
         let newest = newest_head(self.snapshot, &object)?;
         let floor = newest.as_ref().map_or(Seq(0), |found| found.head.floor);
         let newest_seq = newest.as_ref().map_or(Seq(0), |found| found.head.seq);
+        if let Some(retire) = self.retire.filter(|_| floor > Seq(0)) {
+            retire.purged.borrow_mut().insert(object, floor);
+        }
         let mut head: Option<Copy> = None;
         let mut versions: Vec<Copy> = Vec::new();
         let mut heads: BTreeMap<Seq, Head> = BTreeMap::new();
@@ -201,7 +207,15 @@ impl Merge<'_> {
             && let Some(from) = retire.keep_from(object, heads, &found.head, &runs)?
         {
             versions.retain(|version| version.key.seq >= from.seq);
-            runs.retain(|run| run.key.seq > from.seq);
+            found.head.headers =
+                retire.forever.contains(&object.namespace).then(|| headers::begin(object, &found.head));
+            match found.head.headers {
+                Some(_) => {
+                    let retired = runs.iter_mut().take_while(|run| run.key.seq <= from.seq);
+                    retired.for_each(|run| run.salt = found.head.salt);
+                }
+                None => runs.retain(|run| run.key.seq > from.seq),
+            }
             retain_read(&mut others, &from);
             found.head.anchor = Some(retire::anchor(&from));
             found.head.encode(&mut anchored);
@@ -273,12 +287,16 @@ fn retain_read(others: &mut Vec<Copy>, version: &Head) {
 pub(super) struct Retire {
     running: Micros,
     retentions: HashMap<NamespaceId, Retention>,
+    /// Namespaces whose headers stay without their ops.
+    forever: HashSet<NamespaceId>,
     held: HashMap<ObjectKey, Vec<Seq>>,
     /// Objects whose leaves somebody in memory reads as they were before the last checkpoint: they wait for the next
     /// time.
     in_use: HashSet<ObjectKey>,
     /// The objects whose history was cut, and the version it begins with now.
     retired: RefCell<HashMap<ObjectKey, Seq>>,
+    /// The objects that were purged, and the seq up to which nothing of them is left.
+    purged: RefCell<Floors>,
 }
 
 impl Retire {
@@ -286,10 +304,17 @@ impl Retire {
         Ok(Retire {
             running,
             retentions: system::retentions(engine)?,
+            forever: system::lineages(engine)?,
             held: holds::all(engine)?,
             in_use: in_use(engine)?,
             retired: RefCell::default(),
+            purged: RefCell::default(),
         })
+    }
+
+    /// The purged objects that the merge came by.
+    pub(super) fn purged(&self) -> Ref<'_, Floors> {
+        self.purged.borrow()
     }
 
     fn retired(&self) -> Ref<'_, HashMap<ObjectKey, Seq>> {
@@ -435,12 +460,13 @@ fn split_tail(runs: &mut Vec<Copy>, head: &Head) -> Vec<Copy> {
 
 impl Copy {
     fn of(found: &Found, place: Option<&Place>, stored: Option<StoredPart>) -> Copy {
-        Copy { key: found.key.clone(), place: place.cloned(), pack: Arc::clone(&found.pack), stored }
+        let (key, place, pack) = (found.key.clone(), place.cloned(), Arc::clone(&found.pack));
+        Copy { key, place, pack, stored, salt: None }
     }
 
     fn follower(object: ObjectKey, pack: &Arc<Pack>, part: StoredPart) -> Copy {
         let key = EntryKey { object, kind: part.kind, sub_key: part.sub_key.clone(), seq: part.seq };
-        Copy { key, place: None, pack: Arc::clone(pack), stored: Some(part) }
+        Copy { key, place: None, pack: Arc::clone(pack), stored: Some(part), salt: None }
     }
 
     fn first_seq(&self) -> Seq {
@@ -457,8 +483,8 @@ impl Copy {
         }
     }
 
-    /// The commits of the object itself that restores in this run read through to.
-    fn bases(&self, bases: &mut Vec<Seq>) -> Result<()> {
+    /// The run that it is.
+    fn runs(&self) -> Result<Vec<Run>> {
         let bad = |reason: String| Error::Damaged {
             file: self.pack.path().to_owned(),
             offset: 0,
@@ -472,9 +498,13 @@ impl Copy {
             }
             (None, None) => Vec::new(),
         };
-        for payload in stored {
-            let payload = payload.map_err(|error| bad(error.to_string()))?;
-            let run = Run::decode(payload).map_err(|error| bad(error.to_string()))?;
+        let decode = |payload: std::result::Result<Arc<[u8]>, DecodeError>| payload.and_then(Run::decode);
+        stored.into_iter().map(|payload| decode(payload).map_err(|error| bad(error.to_string()))).collect()
+    }
+
+    /// The commits of the object itself that restores in this run read through to.
+    fn bases(&self, bases: &mut Vec<Seq>) -> Result<()> {
+        for run in self.runs()? {
             let restores = run.iter().filter(|(_, commit)| commit.kind == CommitKind::Restore as u8);
             for (seq, commit) in restores {
                 let body =
@@ -501,6 +531,14 @@ impl Copy {
 
     fn write(&self, out: &mut NewPack, follows: bool) -> Result<()> {
         let spec = self.spec(follows);
+        if let Some(salt) = &self.salt {
+            for run in self.runs()? {
+                let sub_key = run_sub_key(run.first_seq());
+                let payload = headers::without_ops(self.key.object, &run, salt)?;
+                out.writer.part(&PartSpec { sub_key: &sub_key, seq: run.last_seq(), ..spec }, &payload)?;
+            }
+            return Ok(());
+        }
         match (&self.stored, &self.place) {
             (Some(stored), _) => out.writer.copy_part(&spec, stored)?,
             (None, Some(place)) => {

@@ -4,7 +4,9 @@
 //! change. So a transaction over several objects is never torn, and what a pack holds is never ahead of the log.
 
 mod compaction;
+mod erase;
 mod fold;
+mod headers;
 mod over_base;
 mod pack_object;
 mod retire;
@@ -21,10 +23,8 @@ use crate::{
     catalog::CatalogError,
     engine::{CheckpointState, EngineInner, system, totals::Totals},
     history::retention::Retention,
-    object::wake::bad_body,
     proof::{Growth, leaf},
     sync::{Arc, MutexGuard, atomic::Ordering},
-    transaction::body::Body,
 };
 
 /// What a checkpoint did.
@@ -240,7 +240,9 @@ pub(crate) fn compact(engine: &Arc<EngineInner>, force: bool) -> Result<bool> {
         let running = system::follow_clock(engine, false)?;
         checkpoint_locked(engine, state)?;
         let retire = Retire::new(engine, running)?;
-        compaction::compact(engine, state, Some(retire))
+        let merged = compaction::compact(engine, state, Some(&retire))?;
+        erase::erase(engine, state, &retire.purged())?;
+        Ok(merged)
     });
     restore_ballast(engine);
     outcome
@@ -266,12 +268,8 @@ fn write_window(
     window.for_each_object(engine, &snapshot, |key, commits| {
         packed.objects += 1;
         packed.commits += commits.len() as u64;
-        for commit in commits {
-            let delta = Body::delta_of(commit.body).ok_or_else(|| bad_body(&key, commit.seq))?;
-            totals.add_commit(key.namespace, commit.flags, delta);
-            packed.last_time = packed.last_time.max(commit.time);
-        }
-        let head = packer.pack(engine, &snapshot, key, commits, &mut pack.writer)?;
+        let head = packer.pack(engine, &snapshot, key, commits, totals, &mut pack.writer)?;
+        packed.last_time = packed.last_time.max(head.time);
         growth.push(leaf(&key, head.seq, &head.hash));
         Ok(())
     })?;

@@ -101,6 +101,7 @@ impl Window {
                     time: item.time,
                     kind: item.kind,
                     flags: item.flags,
+                    ops_digest: None,
                     joint: joint.get(&item.lsn).copied(),
                     body: &bodies[item.start..item.start + item.length],
                 }));

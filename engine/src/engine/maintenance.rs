@@ -115,6 +115,26 @@ fn be_a_guest() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
 }
 
+/// Does long work that somebody asked for and waits for on a guest's thread, so that the commits of others do not wait
+/// for it: beside a thread of the usual class, whoever wakes for a finished sync waits for milliseconds.
+pub(crate) fn as_guest<T: Send + 'static>(
+    engine: &Arc<EngineInner>,
+    work: impl FnOnce(&Arc<EngineInner>) -> crate::Result<T> + Send + 'static,
+) -> crate::Result<T> {
+    if !engine.options.background {
+        return work(engine);
+    }
+    let shared = Arc::clone(engine);
+    let guest = thread::Builder::new().name("lineal-guest".into()).spawn(move || {
+        be_a_guest();
+        work(&shared)
+    });
+    match guest.map_err(Error::other)?.join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
 /// Does what is due: a checkpoint, compaction, hibernation.
 pub(crate) fn make_room(engine: &Arc<EngineInner>) -> crate::Result<()> {
     if engine.pressure.over_soft() {

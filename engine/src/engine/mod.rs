@@ -8,6 +8,7 @@ pub(crate) mod listing;
 pub(crate) mod maintenance;
 pub(crate) mod open;
 pub(crate) mod pressure;
+pub(crate) mod purged;
 pub(crate) mod retiring;
 pub(crate) mod stats;
 pub(crate) mod summary;
@@ -267,16 +268,20 @@ impl Engine {
         checkpoint::checkpoint(&self.inner)
     }
 
-    /// Merges all packs into one, and gives up the history that is beyond its namespace's retention. The background
-    /// merges packs of about one size when there are many, and does this when a good part of the history is beyond.
+    /// Merges all packs into one, gives up the history that is beyond its namespace's retention, and takes what is left of
+    /// purged objects out of catalog and log, which [`verify_purged`](Engine::verify_purged) proves. The background
+    /// merges packs of about one size when there are many, and does this when a good part of the history is beyond. The caller
+    /// waits; the work takes what processor time commits leave.
     ///
     /// # Errors
     /// As [`checkpoint`](Engine::checkpoint).
     pub fn compact(&self) -> Result<()> {
         self.inner.check_writable()?;
         Inside::refuse(self.inner.output.tag)?;
-        while checkpoint::compact(&self.inner, true)? {}
-        Ok(())
+        maintenance::as_guest(&self.inner, |engine| {
+            while checkpoint::compact(engine, true)? {}
+            Ok(())
+        })
     }
 
     /// Lets the retention's clock follow the wall clock all the way. By itself it follows a leap of the wall clock by

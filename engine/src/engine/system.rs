@@ -7,11 +7,12 @@
 //!   "gone/" u32  the number (big-endian) of a dropped namespace whose parts compaction may drop
 //!   "keep/" u32  of a namespace, by number (big-endian): u64 microseconds, u64 bytes of history (u64::MAX: any);
 //!                the default without a row
+//!   "lineage/" u32  of a namespace, by number (big-endian): there if the headers of all commits stay
 //!   "running"    u64 running time, u64 wall clock when that was last followed
 //! and the rows of `holds.rs`
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use lineal_wal::{Micros, NamespaceId, ObjectId, ObjectKey};
 
@@ -19,7 +20,7 @@ use super::{EngineInner, holds};
 use crate::{
     Error, Gated, Result, Tx, View,
     gate::inside::Inside,
-    history::retention::{Retention, Running},
+    history::retention::{Lineage, Retention, Running},
     namespace::{NamespaceInner, Quotas},
     object::turns::{Held, Turn},
     sync::Arc,
@@ -33,6 +34,7 @@ const NEXT: &[u8] = b"next";
 const NAMED: &[u8] = b"ns/";
 const GONE: &[u8] = b"gone/";
 const KEEP: &[u8] = b"keep/";
+const LINEAGE: &[u8] = b"lineage/";
 const RUNNING: &[u8] = b"running";
 const ROW_BYTES: usize = 28;
 
@@ -199,6 +201,44 @@ pub(crate) fn retentions(engine: &Arc<EngineInner>) -> Result<HashMap<NamespaceI
     .wait()
 }
 
+fn lineage_row(namespace: NamespaceId) -> Vec<u8> {
+    [LINEAGE, &namespace.0.to_be_bytes()].concat()
+}
+
+/// Whether the headers of all of a namespace's commits stay.
+pub(crate) fn lineage(engine: &Arc<EngineInner>, namespace: NamespaceId) -> Result<Lineage> {
+    let forever = read(engine, |view| view.contains(lineage_row(namespace))).wait()?;
+    Ok(if forever { Lineage::Forever } else { Lineage::Anchor })
+}
+
+/// Writes whether the headers of all of a namespace's commits stay.
+pub(crate) fn write_lineage(
+    engine: &Arc<EngineInner>,
+    namespace: NamespaceId,
+    lineage: Lineage,
+) -> Gated<()> {
+    write(engine, |tx| {
+        tx.cause(format!("lineage of namespace {namespace} set"))?;
+        match lineage {
+            Lineage::Forever => tx.put(lineage_row(namespace), []),
+            Lineage::Anchor => tx.delete(lineage_row(namespace)),
+        }
+    })
+}
+
+/// The namespaces that keep the headers of all commits.
+pub(crate) fn lineages(engine: &Arc<EngineInner>) -> Result<HashSet<NamespaceId>> {
+    read(engine, |view| {
+        view.prefix(LINEAGE)
+            .map(|entry| {
+                let id = <[u8; 4]>::try_from(&entry?.0[LINEAGE.len()..]).map_err(|_| bad_row())?;
+                Ok(NamespaceId(u32::from_be_bytes(id)))
+            })
+            .collect()
+    })
+    .wait()
+}
+
 /// Running time, as it was last written down.
 pub(crate) fn running(engine: &Arc<EngineInner>) -> Result<Option<Running>> {
     let row = read(engine, |view| view.get(RUNNING)).wait()?;
@@ -215,6 +255,17 @@ pub(crate) fn follow_clock(engine: &Arc<EngineInner>, trusted: bool) -> Result<M
             tx.put(RUNNING, running.encode())?;
         }
         Ok(running.time)
+    })
+    .wait()
+}
+
+/// Makes a commit that stands in the log's new segment, durably.
+pub(crate) fn renewed(engine: &Arc<EngineInner>) -> Result<()> {
+    let wall = (engine.options.clock)();
+    write(engine, |tx| {
+        let running = tx.get(RUNNING)?.map(|row| Running::decode(&row).ok_or_else(bad_row)).transpose()?;
+        tx.cause("the log was renewed after a purge")?;
+        tx.put(RUNNING, running.unwrap_or_else(|| Running::start(wall)).encode())
     })
     .wait()
 }

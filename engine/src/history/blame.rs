@@ -55,8 +55,15 @@ impl Blame {
         Ok(Blame { object: object.clone(), trail, key, next, chunk: None, failed: false })
     }
 
+    /// Only commits before this one. Call it before the first commit is taken.
+    #[must_use]
+    pub fn before(mut self, seq: u64) -> Self {
+        self.next = self.next.min(Seq(seq.saturating_sub(1)));
+        self
+    }
+
     fn step(&mut self) -> Result<Option<CommitInfo>> {
-        while self.next >= self.trail.first() {
+        while self.next >= self.trail.first_whole() {
             let seq = self.next;
             let chunk = match self.chunk.take().filter(|chunk| chunk.first() <= seq) {
                 Some(chunk) => chunk,

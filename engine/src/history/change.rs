@@ -1,4 +1,5 @@
-//! What one commit wrote, as its application sees it: its own keys, without the space that they lie in.
+//! What one commit wrote, as its application sees it: its own keys, without the space that they lie in, and pages of its
+//! database.
 
 use lineal_wal::{ObjectKey, Seq};
 
@@ -8,7 +9,7 @@ use crate::{
     transaction::{
         body::Body,
         ops::{CutBase, Op, Ops},
-        tx::SPACE_USER,
+        tx::{SPACE_USER, page_number},
     },
 };
 
@@ -43,6 +44,18 @@ pub enum Change {
         length: u64,
         /// Offsets, and the bytes that stand there from here on.
         ranges: Vec<(u64, Vec<u8>)>,
+    },
+    /// A page of the object's database changed.
+    Page {
+        /// The page's number; the first is 1.
+        number: u32,
+        /// How many bytes the commit keeps of it: all of the page, or the changed ones with where they are.
+        bytes: u64,
+    },
+    /// The object's database became shorter: no page from this one on is left.
+    PagesCut {
+        /// The number of the first page that is gone.
+        first: u32,
     },
     /// All keys of a range read as they do in a base: nothing, an earlier version, or another object.
     Cut {
@@ -80,6 +93,9 @@ pub enum CutTo {
 impl Change {
     /// What a user sees of an op; nothing of ops in the engine's own spaces.
     fn of(op: Op<'_>) -> Option<Change> {
+        if let Some(page) = page_change(&op) {
+            return Some(page);
+        }
         Some(match op {
             Op::Put { key, value } => Change::Put { key: user_key(key)?, value: Value::from(value) },
             Op::Delete { key } => Change::Delete { key: user_key(key)? },
@@ -107,6 +123,19 @@ impl Change {
     }
 }
 
+/// What an op does to the object's database, if it is an op on a page of it.
+fn page_change(op: &Op<'_>) -> Option<Change> {
+    Some(match op {
+        Op::Put { key, value } => Change::Page { number: page_number(key)?, bytes: value.len() as u64 },
+        Op::Patch { key, patch } => {
+            Change::Page { number: page_number(key)?, bytes: patch.as_bytes().len() as u64 }
+        }
+        Op::Delete { key } => Change::PagesCut { first: page_number(key)? },
+        Op::DeleteRange { start, .. } => Change::PagesCut { first: page_number(start)? },
+        Op::Cut(_) => return None,
+    })
+}
+
 /// The user's key of an internal key, if it is one of his.
 fn user_key(key: &[u8]) -> Option<Vec<u8>> {
     key.strip_prefix(&[SPACE_USER]).map(<[u8]>::to_vec)
@@ -129,6 +158,7 @@ pub(crate) fn changes(key: &ObjectKey, seq: Seq, body: &Body<'_>) -> Result<Vec<
 /// How many changes a commit has.
 pub(crate) fn count(key: &ObjectKey, seq: Seq, body: &Body<'_>) -> Result<u64> {
     let is_users = |op: &Op<'_>| match op {
+        op if page_change(op).is_some() => true,
         Op::Put { key, .. } | Op::Delete { key } | Op::Patch { key, .. } => key.starts_with(&[SPACE_USER]),
         Op::DeleteRange { start, end } => user_range(start, *end).is_some(),
         Op::Cut(cut) => user_range(&cut.start, cut.end.as_deref()).is_some(),

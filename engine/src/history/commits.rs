@@ -8,7 +8,9 @@ use std::{
 use lineal_wal::{Micros, ObjectKey, Seq};
 
 use super::{
+    bookmark::BookmarkError,
     change,
+    past::kept,
     trail::{Chunk, Trail},
 };
 use crate::{
@@ -31,9 +33,11 @@ pub struct CommitInfo {
     pub cause: String,
     /// The chain's hash after it: covers the commit and all before it.
     pub hash: [u8; 32],
-    /// How many changes [`Object::changes`](crate::Object::changes) lists for it.
+    /// Whether only this is left of it, because the retention has passed: what it wrote is gone.
+    pub retired: bool,
+    /// How many changes [`Object::changes`](crate::Object::changes) lists for it; 0 if it is retired.
     pub changes: u64,
-    /// What its changes take in the log and in history before compression, in bytes.
+    /// What its changes take in the log and in history before compression, in bytes; 0 if it is retired.
     pub bytes: u64,
     /// Its position in the log of the engine that made it.
     pub lsn: u64,
@@ -176,6 +180,7 @@ fn info(chain: &mut Chain, commit: &Commit<'_>) -> Result<CommitInfo> {
             .ok_or_else(|| chain.broken(commit.seq, "its kind is not known"))?,
         cause: body.cause.to_owned(),
         hash: chain.hash,
+        retired: commit.ops_digest.is_some(),
         changes: change::count(&chain.key, commit.seq, &body)?,
         bytes: body.ops.len() as u64,
         lsn: commit.lsn.0,
@@ -187,6 +192,10 @@ pub(crate) fn changes(object: &Object, seq: u64) -> Result<Vec<change::Change>> 
     let mut trail = Trail::open(object)?;
     let Some(chunk) = trail.chunk(Seq(seq))? else { return Err(no_commit(trail.key(), seq, &trail)) };
     let commit = chunk.commit(Seq(seq));
+    if commit.ops_digest.is_some() {
+        let (first, last) = kept(object);
+        return Err(BookmarkError::TooOld { seq, first, last }.into());
+    }
     let body = Body::decode(commit.flags, commit.body)
         .ok_or_else(|| crate::object::wake::bad_body(&trail.key(), commit.seq))?;
     change::changes(&trail.key(), commit.seq, &body)

@@ -101,6 +101,15 @@ impl Diff {
         Ok(Diff { engine, before, after, space, at: vec![space], keys: VecDeque::new(), done: false })
     }
 
+    /// Only keys after this one. Call it before the first difference is taken.
+    #[must_use]
+    pub fn after(mut self, key: impl AsRef<[u8]>) -> Self {
+        // The first internal key behind it.
+        let from = [&[SPACE_USER][..], key.as_ref(), &[0]].concat();
+        self.at = self.at.max(from);
+        self
+    }
+
     fn step(&mut self) -> Result<Option<Difference>> {
         loop {
             while let Some(mut key) = self.keys.pop_front() {

@@ -251,7 +251,7 @@ pub(crate) fn kept(object: &Object) -> (Option<Bookmark>, Option<Bookmark>) {
 /// The last durable commit at or before `time`.
 fn last_before(object: &Object, time: Micros) -> Result<Option<Seq>> {
     let mut trail = Trail::open(object)?;
-    let (first, last) = (trail.first(), trail.last());
+    let (first, last) = (trail.first_whole(), trail.last());
     let after = match time.0.checked_add(1) {
         Some(time) => trail.first_since(first, last, Micros(time))?,
         None => Seq(last.0 + 1),

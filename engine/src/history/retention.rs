@@ -51,6 +51,17 @@ impl Default for Retention {
     }
 }
 
+/// What stays of commits that the retention has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lineage {
+    /// The hash of the last of them: each object's chain verifies from there.
+    #[default]
+    Anchor,
+    /// The headers of all of them, about fifty bytes each: what they wrote is gone, and the chain verifies from the first
+    /// commit.
+    Forever,
+}
+
 fn numbers(row: &[u8]) -> Option<(u64, u64)> {
     let (a, b) = row.split_first_chunk::<8>()?;
     let b: &[u8; 8] = b.try_into().ok()?;
@@ -119,6 +130,26 @@ impl Namespace {
     pub fn set_retention(&self, retention: Retention) -> Result<()> {
         self.inner.check()?;
         system::write_retention(&self.engine, self.inner.id, retention).wait()
+    }
+
+    /// What stays of its objects' commits that the retention has passed.
+    ///
+    /// # Errors
+    /// As [`retention`](Namespace::retention).
+    pub fn lineage(&self) -> Result<Lineage> {
+        self.inner.check()?;
+        system::lineage(&self.engine, self.inner.id)
+    }
+
+    /// Sets what stays of its objects' commits that the retention has passed (default: [`Lineage::Anchor`]). It holds for
+    /// what passes from now on: headers that went do not come back, and those that are kept go when more history goes.
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// As [`retention`](Namespace::retention).
+    pub fn set_lineage(&self, lineage: Lineage) -> Result<()> {
+        self.inner.check()?;
+        system::write_lineage(&self.engine, self.inner.id, lineage).wait()
     }
 }
 

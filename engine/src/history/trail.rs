@@ -40,7 +40,7 @@ struct Read {
     snapshot: Snapshot,
     /// Where the chain starts: nothing up to there is left.
     start: Chain,
-    /// Where the retention has passed: the commit before the first one, and its time.
+    /// Where the retention has passed: the commit before the first whole one, and its time.
     anchor: Option<(Seq, Micros)>,
     /// After the newest commit in the packs.
     packed: Chain,
@@ -82,18 +82,23 @@ impl Trail {
         self.object.cell.key
     }
 
-    /// The first commit that is kept.
+    /// The first commit of which at least the header is kept.
     pub(crate) fn first(&self) -> Seq {
         Seq(self.read.start.seq.0 + 1)
     }
 
-    /// The first commit after which the state can be read: the one before [`first`](Trail::first), where the retention
-    /// has passed.
+    /// The first commit that is kept with what it wrote.
+    pub(crate) fn first_whole(&self) -> Seq {
+        self.read.anchor.map_or(self.first(), |(seq, _)| Seq(seq.0 + 1))
+    }
+
+    /// The first commit after which the state can be read: the one before [`first_whole`](Trail::first_whole), where the
+    /// retention has passed.
     pub(crate) fn first_readable(&self) -> Seq {
         self.read.anchor.map_or(self.first(), |(seq, _)| seq)
     }
 
-    /// The commit before [`first`](Trail::first), if it can be read and was made at `time` or before.
+    /// The commit before [`first_whole`](Trail::first_whole), if it can be read and was made at `time` or before.
     pub(crate) fn anchored_at(&self, time: Micros) -> Option<Seq> {
         self.read.anchor.filter(|(_, made)| *made <= time).map(|(seq, _)| seq)
     }
@@ -145,7 +150,7 @@ impl Read {
         let mut start =
             if purged > head.floor { Chain::at_genesis(key, purged) } else { Chain::at_start(key, &head) };
         let mut anchor = head.anchor.as_ref().map(|anchor| (anchor.seq, anchor.time));
-        anchor.take_if(|(seq, _)| *seq != start.seq || *seq <= head.floor);
+        anchor.take_if(|(seq, _)| *seq <= head.floor.max(purged));
         let mut packed = start.clone();
         if head.seq > start.seq {
             start.salt = head.salt;

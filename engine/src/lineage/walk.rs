@@ -20,6 +20,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) time: Micros,
     pub(crate) kind: u8,
     pub(crate) flags: u8,
+    /// Digest of the ops, where they are gone.
+    pub(crate) ops_digest: Option<Hash>,
     /// Digest of all parts of the record that it is from, where there are several.
     pub(crate) joint: Option<Hash>,
     pub(crate) body: &'a [u8],
@@ -28,8 +30,8 @@ pub(crate) struct Commit<'a> {
 impl<'a> Commit<'a> {
     /// The commit of a run.
     pub(crate) fn of_run(seq: Seq, commit: &lineal_snapshot::Commit<'a>) -> Commit<'a> {
-        let lineal_snapshot::Commit { time, lsn, kind, flags, joint, body, .. } = *commit;
-        Commit { seq, lsn, time, kind, flags, joint, body }
+        let lineal_snapshot::Commit { time, lsn, kind, flags, ops_digest, joint, body } = *commit;
+        Commit { seq, lsn, time, kind, flags, ops_digest, joint, body }
     }
 
     /// The part number `at` of a record in the log.
@@ -37,7 +39,16 @@ impl<'a> Commit<'a> {
         let record = record.as_record();
         let part = record.parts().nth(at).expect("the part was found by its place");
         let (lsn, time) = (record.lsn, record.time);
-        Commit { seq: part.seq, lsn, time, kind: part.kind, flags: part.flags, joint, body: part.body }
+        Commit {
+            seq: part.seq,
+            lsn,
+            time,
+            kind: part.kind,
+            flags: part.flags,
+            ops_digest: None,
+            joint,
+            body: part.body,
+        }
     }
 }
 
@@ -51,14 +62,15 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Before the first commit that a head's object has runs of: after its newest purge, or after its anchor.
+    /// Before the first commit that a head's object has runs of: after its newest purge, or after its anchor, or where the
+    /// headers begin that are kept of commits before that.
     pub(crate) fn at_start(key: ObjectKey, head: &Head) -> Chain {
-        match &head.anchor {
-            Some(anchor) if anchor.seq > head.floor => {
-                Chain { key, seq: anchor.seq, hash: anchor.hash, salt: head.salt }
-            }
-            _ => Chain::at_genesis(key, head.floor),
-        }
+        let Some(anchor) = head.anchor.as_ref().filter(|anchor| anchor.seq > head.floor) else {
+            return Chain::at_genesis(key, head.floor);
+        };
+        let (seq, hash) =
+            head.headers.map_or((anchor.seq, anchor.hash), |headers| (headers.seq, headers.hash));
+        Chain { key, seq, hash, salt: head.salt }
     }
 
     /// Before the first commit after `floor`: 0, or the seq of a purge.
@@ -76,13 +88,18 @@ impl Chain {
             self.salt = Some(first.salt);
         }
         let salt = self.salt.ok_or_else(|| self.broken(commit.seq, "the chain has no salt"))?;
+        let ops_digest = match commit.ops_digest {
+            None => ops_digest(&salt, body.ops),
+            Some(digest) if body.ops.is_empty() => digest,
+            Some(_) => return Err(self.broken(commit.seq, "it has both its ops and their digest")),
+        };
         let link = Link {
             object: self.key,
             seq: commit.seq,
             time: commit.time,
             kind: commit.kind,
             cause: body.cause,
-            ops_digest: ops_digest(&salt, body.ops),
+            ops_digest,
             joint: commit.joint,
         };
         self.hash = commit_hash(&link, &self.hash);

@@ -4,7 +4,7 @@
 //! Head payload, little-endian; "v" is a LEB128 varint.
 //! size  field
 //!    1  layout, 1
-//!    1  flags: 1 exists, 2 salted, 4 named, 8 has leaves, 16 anchored
+//!    1  flags: 1 exists, 2 salted, 4 named, 8 has leaves, 16 anchored, 32 has headers
 //!    v  lsn of the newest commit covered (its seq is the entry's)
 //!    v  time of that commit, µs since the Unix epoch
 //!    v  floor: seq of the newest purge, 0 if none; nothing up to it is left
@@ -21,6 +21,7 @@
 //!    v    number of delta leaves (at most 4), then for each, oldest first: v seq, v bytes
 //!    v  number of cuts (at most 64), then for each: v seq, the cut as in `ops.rs`
 //!       if anchored: v seq, v time, v count, 32 hash, 32 state digest
+//!       if it has headers: v seq, 32 hash: runs without ops hold the headers of the commits after it, up to the anchor
 //! A head is valid iff every field lies inside the payload, nothing follows the last one, counts are in
 //! bounds, floor <= seq, and floor < tail first <= seq + 1. The part's own checksum binds it to object and seq.
 //! ```
@@ -50,6 +51,7 @@ const SALTED: u8 = 2;
 const NAMED: u8 = 4;
 const LEAVES: u8 = 8;
 const ANCHORED: u8 = 16;
+const HEADERS: u8 = 32;
 
 /// The hash of a commit, and of all before it.
 pub(crate) type Hash = [u8; 32];
@@ -73,6 +75,8 @@ pub(crate) struct Head {
     pub(crate) leaves: Option<Leaves>,
     pub(crate) cuts: Vec<HeadCut>,
     pub(crate) anchor: Option<Anchor>,
+    /// Where the headers begin that are kept of commits up to the anchor.
+    pub(crate) headers: Option<Headers>,
 }
 
 /// From `seq` on, a key range reads through to a base.
@@ -103,6 +107,13 @@ pub(crate) struct Anchor {
     pub(crate) state: Hash,
 }
 
+/// The commit before the first whose header is kept without its ops, and its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Headers {
+    pub(crate) seq: Seq,
+    pub(crate) hash: Hash,
+}
+
 /// Why bytes are no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadHead(pub(crate) &'static str);
@@ -126,6 +137,7 @@ impl Head {
             leaves: None,
             cuts: Vec::new(),
             anchor: None,
+            headers: None,
         }
     }
 
@@ -134,9 +146,13 @@ impl Head {
         self.anchor.as_ref().map_or(self.floor, |anchor| self.floor.max(Seq(anchor.seq.0.saturating_sub(1))))
     }
 
-    /// The last commit that no run holds: the chain of those that are kept begins after it.
+    /// The last commit of which nothing is kept, not even its header.
     pub(crate) fn before_runs(&self) -> Seq {
-        self.anchor.as_ref().map_or(self.floor, |anchor| self.floor.max(anchor.seq))
+        match (&self.anchor, &self.headers) {
+            (Some(_), Some(headers)) => self.floor.max(headers.seq),
+            (Some(anchor), None) => self.floor.max(anchor.seq),
+            (None, _) => self.floor,
+        }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -147,7 +163,8 @@ impl Head {
                 | flag(self.salt.is_some(), SALTED)
                 | flag(self.name.is_some(), NAMED)
                 | flag(self.leaves.is_some(), LEAVES)
-                | flag(self.anchor.is_some(), ANCHORED),
+                | flag(self.anchor.is_some(), ANCHORED)
+                | flag(self.headers.is_some(), HEADERS),
         );
         put_varint(out, self.lsn.0);
         put_varint(out, self.time.0);
@@ -187,6 +204,10 @@ impl Head {
             out.extend_from_slice(&anchor.hash);
             out.extend_from_slice(&anchor.state);
         }
+        if let Some(headers) = &self.headers {
+            put_varint(out, headers.seq.0);
+            out.extend_from_slice(&headers.hash);
+        }
     }
 
     /// Reads the head that stands at `seq`.
@@ -196,7 +217,7 @@ impl Head {
             return Err(BadHead("its layout is not one this program knows"));
         }
         let flags = input.byte()?;
-        if flags & !(EXISTS | SALTED | NAMED | LEAVES | ANCHORED) != 0 {
+        if flags & !(EXISTS | SALTED | NAMED | LEAVES | ANCHORED | HEADERS) != 0 {
             return Err(BadHead("it has flags this program does not know"));
         }
         let has = |bit: u8| flags & bit != 0;
@@ -213,6 +234,11 @@ impl Head {
         let leaves = if has(LEAVES) { Some(input.leaves()?) } else { None };
         let cuts = input.cuts()?;
         let anchor = if has(ANCHORED) { Some(input.anchor()?) } else { None };
+        let headers = if has(HEADERS) {
+            Some(Headers { seq: Seq(input.varint()?), hash: input.array()? })
+        } else {
+            None
+        };
         if !input.0.is_empty() {
             return Err(BadHead("bytes follow its last field"));
         }
@@ -235,6 +261,7 @@ impl Head {
             leaves,
             cuts,
             anchor,
+            headers,
         })
     }
 }
@@ -341,6 +368,7 @@ mod tests {
                 },
             }],
             anchor: Some(Anchor { seq: Seq(3), time: Micros(5), count: 3, hash: [1; 32], state: [2; 32] }),
+            headers: Some(Headers { seq: Seq(2), hash: [3; 32] }),
         }
     }
 

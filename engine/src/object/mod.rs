@@ -257,7 +257,8 @@ impl Object {
     /// What the commit `seq` wrote, in order. Takes no turn.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the object has no such commit that is durable and kept; else as
+    /// [`Error::NotFound`] if the object has no such commit that is durable and kept; [`BookmarkError::TooOld`](crate::BookmarkError::TooOld) if
+    /// only its header is kept; else as
     /// [`history`](Object::history).
     pub fn changes(&self, seq: u64) -> Result<Vec<Change>> {
         commits::changes(self, seq)

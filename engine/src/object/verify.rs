@@ -29,7 +29,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// The first commit that is kept; those before it were purged.
+    /// The first commit of which at least the header is kept; those before it were purged, or the retention has passed.
     pub first_seq: u64,
     /// The newest commit.
     pub last_seq: u64,
@@ -104,7 +104,7 @@ fn walk_packs(snapshot: &Snapshot, head: &Head, chain: &mut Chain) -> Result<u64
     let mut commits = 0;
     for run in snapshot.runs(&chain.key, Seq(chain.seq.0 + 1), head.seq)? {
         for run in read_runs(&run)? {
-            walk_run(&run, chain)?;
+            walk_run(&run, head, chain)?;
             commits += run.len() as u64;
         }
     }
@@ -117,14 +117,21 @@ fn walk_packs(snapshot: &Snapshot, head: &Head, chain: &mut Chain) -> Result<u64
     Ok(commits)
 }
 
-fn walk_run(run: &Run, chain: &mut Chain) -> Result<()> {
+fn walk_run(run: &Run, head: &Head, chain: &mut Chain) -> Result<()> {
+    let anchor = head.anchor.as_ref().filter(|anchor| anchor.seq > head.floor);
     let mut points = run.hash_points().iter().peekable();
     for (seq, commit) in run.iter() {
         let kept = points.next_if(|point| point.after.0 + 1 == seq.0);
         if kept.is_some_and(|point| point.hash != chain.hash) {
             return Err(chain.broken(seq, "the hash that the run keeps of the commit before is another one"));
         }
+        if commit.ops_digest.is_some() && anchor.is_none_or(|anchor| seq > anchor.seq) {
+            return Err(chain.broken(seq, "its ops are missing, and the retention has not passed"));
+        }
         chain.step(&Commit::of_run(seq, &commit))?;
+        if anchor.is_some_and(|anchor| seq == anchor.seq && chain.hash != anchor.hash) {
+            return Err(chain.broken(seq, "the object's anchor has another hash"));
+        }
     }
     Ok(())
 }

@@ -12,9 +12,12 @@ use crate::{
     catalog::Snapshot,
     engine::EngineInner,
     history::version,
-    lineage::{self, Link},
+    lineage::{
+        self, Link,
+        walk::{Chain, Commit},
+    },
     object::{
-        head::Hash,
+        head::{Hash, Head},
         wake::{bad_body, newest_head, read_runs},
     },
     transaction::body::Body,
@@ -193,6 +196,7 @@ fn prove(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Proof> {
     }
     let before = match Seq(seq.0 - 1) {
         last if last == head.floor => lineage::genesis(key, head.floor),
+        last if last <= head.unreadable() => hash_of_retired(&snapshot, &head, key, last)?,
         last => version::read(engine, key, last)?.version.state.hashed.1,
     };
     let salt = head.salt.ok_or_else(not_covered)?;
@@ -214,6 +218,24 @@ fn prove(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Proof> {
     let proof = Proof { engine: engine.identity, object: key, before, commits, index, path, root };
     proof.check().map_err(|_| wrong_hashes())?;
     Ok(proof)
+}
+
+/// The chain's hash after a commit of which only the header is kept, or of the one before the first such.
+fn hash_of_retired(snapshot: &Snapshot, head: &Head, key: ObjectKey, seq: Seq) -> Result<Hash> {
+    let mut chain = Chain::at_start(key, head);
+    if seq > chain.seq {
+        for found in snapshot.runs(&key, seq, seq)? {
+            for run in read_runs(&found)? {
+                if let Some(point) = run.nearest_hash(seq).filter(|point| point.after > chain.seq) {
+                    (chain.seq, chain.hash) = (point.after, point.hash);
+                }
+                for (at, commit) in run.between(Seq(chain.seq.0 + 1), seq) {
+                    chain.step(&Commit::of_run(at, &commit))?;
+                }
+            }
+        }
+    }
+    if chain.seq == seq { Ok(chain.hash) } else { Err(chain.broken(seq, "its header is in no pack")) }
 }
 
 /// The commits of one object that roots cover.
@@ -267,7 +289,7 @@ impl Covered<'_> {
             time: commit.time,
             kind: commit.kind,
             cause: body.cause.to_owned(),
-            ops: lineage::ops_digest(&self.salt, body.ops),
+            ops: commit.ops_digest.unwrap_or_else(|| lineage::ops_digest(&self.salt, body.ops)),
             joint: commit.joint,
         })
     }

@@ -14,11 +14,14 @@
 mod connection;
 mod diff;
 mod error;
+pub(crate) mod export;
 mod functions;
 mod guard;
+mod import;
 mod pool;
 mod port;
 mod rows;
+mod schema;
 mod session;
 mod setup;
 mod vfs;
@@ -26,6 +29,8 @@ mod vfs;
 pub use self::{
     diff::{RowDifference, TableDifference},
     error::{SqlError, SqlErrorCode},
+    export::Exported,
+    import::Imported,
     rows::{Mapped, Row, Rows},
     session::Sql,
     setup::Setup,
@@ -33,25 +38,18 @@ pub use self::{
 pub(crate) use self::{
     error::Refusal,
     guard::is_reserved,
+    import::Image,
     pool::Pool,
     port::{PAGE_BYTES, Pages},
     session::{Host, Session},
 };
 
-/// First byte of the keys that pages have.
-pub(crate) const SPACE_SQL: u8 = 0x20;
+pub(crate) use crate::transaction::tx::{SPACE_SQL, page_number};
 
 /// The internal key of a page.
 pub(crate) fn page_key(number: u32) -> [u8; 5] {
     let [a, b, c, d] = number.to_be_bytes();
     [SPACE_SQL, a, b, c, d]
-}
-
-/// The number of the page that an internal key is of.
-pub(crate) fn page_number(key: &[u8]) -> Option<u32> {
-    let key: [u8; 5] = key.try_into().ok()?;
-    let [space, number @ ..] = key;
-    (space == SPACE_SQL).then(|| u32::from_be_bytes(number))
 }
 
 /// Limits and memory of the databases in objects. Every value has a default; those that bound what one caller can do are

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 
 use lineal_wal::{NamespaceId, ObjectKey, Seq};
 
-use super::{SqlOptions, connection::Connection, port::Pages, setup::Connect};
+use super::{
+    SqlOptions,
+    connection::Connection,
+    port::Pages,
+    setup::{Connect, Setup},
+};
 use crate::{
     Options, Result,
     object::table::KeyHash,
@@ -83,6 +88,12 @@ impl Pool {
         let hook = self.hooks.lock().get(&namespace).cloned();
         let (clock, random) = (options.clock.clone(), options.random.clone());
         Connection::open(&options.sql, clock, random, pages, hook.as_ref())
+    }
+
+    /// Registers what the application adds to its namespace's connections with another one.
+    pub(super) fn set_up(&self, namespace: NamespaceId, db: &rusqlite::Connection) -> Result<()> {
+        let hook = self.hooks.lock().get(&namespace).cloned();
+        hook.map_or(Ok(()), |connect| connect(&mut Setup::new(db)))
     }
 
     /// Keeps a connection for the object's next turn.

@@ -340,6 +340,14 @@ impl<'s> Sql<'s> {
         }
     }
 
+    /// Whether a statement only reads: a view can run it. It is prepared, and not run.
+    ///
+    /// # Errors
+    /// As [`execute`](Sql::execute).
+    pub fn is_read_only(&self, sql: &str) -> Result<bool> {
+        self.host.session()?.call(self.host, |db| Ok(db.prepare_cached(sql)?.readonly()))
+    }
+
     /// The rowid of the newest row that this connection inserted; 0 if there is none.
     ///
     /// # Errors

@@ -109,11 +109,6 @@ impl<'a> Body<'a> {
         out.extend_from_slice(self.ops);
     }
 
-    /// What a body says that its commit changes of the object's bytes; the rest is not looked at.
-    pub(crate) fn delta_of(mut bytes: &[u8]) -> Option<i64> {
-        get_varint(&mut bytes).map(unzigzag)
-    }
-
     /// `None` if the bytes are no body. They were checked against their checksum before.
     pub(crate) fn decode(flags: u8, bytes: &'a [u8]) -> Option<Body<'a>> {
         let mut rest = bytes;

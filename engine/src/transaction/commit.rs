@@ -137,7 +137,7 @@ pub(crate) fn look<T>(
 /// Commits what the closure wrote if it succeeded, and holds its outcome until all it saw is durable.
 fn settle<T, E: From<Error>>(
     held: Held<'_>,
-    draft: Draft,
+    mut draft: Draft,
     outcome: Result<T, E>,
     scratch: &mut Scratch,
 ) -> Gated<T, E> {
@@ -158,7 +158,7 @@ fn settle<T, E: From<Error>>(
                 Ok(lsn) => (Ok(value), lsn),
                 Err(error) => (Err(error.into()), seen),
             };
-            let [mut write] = write;
+            let [write] = &mut write;
             scratch.ops = std::mem::take(&mut write.draft.ops);
             write.draft.end(engine, write.held.resident);
             (outcome, lsn)
@@ -220,7 +220,7 @@ fn run_many<T, E: From<Error>>(
             Err(error) => (Err(error.into()), seen),
         },
     };
-    changing.into_iter().chain(unchanged).for_each(|write| write.draft.end(engine, write.held.resident));
+    changing.into_iter().chain(unchanged).for_each(|mut write| write.draft.end(engine, write.held.resident));
     turns.iter_mut().for_each(|(_, turn)| turn.ran());
     hold(engine, lsn, outcome)
 }

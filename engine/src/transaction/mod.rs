@@ -2,6 +2,8 @@
 
 pub(crate) mod body;
 pub(crate) mod commit;
+#[cfg(feature = "sql")]
+mod file;
 pub(crate) mod ops;
 pub(crate) mod range;
 pub(crate) mod reader;

@@ -3,7 +3,7 @@
 use lineal_wal::Seq;
 
 use crate::{
-    Result,
+    Result, Value,
     object::overlay::Found,
     sql::{self, Host, PAGE_BYTES, Pages, Refusal, Session, Sql},
     transaction::{
@@ -38,6 +38,71 @@ fn last_page(layers: Layers<'_>) -> Result<u32> {
     let space = (vec![sql::SPACE_SQL], vec![sql::SPACE_SQL + 1]);
     let last = Range::new(layers, space.0, space.1).reverse().internal().next().transpose()?;
     Ok(last.and_then(|(key, _)| sql::page_number(&key)).unwrap_or(0))
+}
+
+/// The ops that make pages what they shall be, over the layers that say what they are.
+pub(super) struct PageChanges<'c> {
+    layers: &'c Layers<'c>,
+    bytes_max: usize,
+    changed: Changed,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Changed {
+    ops: Vec<u8>,
+    count: u64,
+    delta: i64,
+}
+
+impl<'c> PageChanges<'c> {
+    pub(super) fn over(layers: &'c Layers<'c>, bytes_max: usize) -> PageChanges<'c> {
+        PageChanges { layers, bytes_max, changed: Changed::default() }
+    }
+
+    /// Logs a page: as a patch against what it is, where that is shorter. `check` may refuse it; it is told what it is.
+    pub(super) fn page(
+        &mut self,
+        number: u32,
+        page: &[u8],
+        check: impl FnOnce(Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        let key = sql::page_key(number);
+        let below;
+        let old = match newest_in_memory(self.layers, &key) {
+            Some(old) => Some(old),
+            None => {
+                below = self.layers.get(&key)?;
+                below.as_deref()
+            }
+        };
+        check(old)?;
+        let changed = &mut self.changed;
+        changed.delta += entry_bytes(&key, page.len());
+        changed.delta -= old.map_or(0, |old| entry_bytes(&key, old.len()));
+        match ops::diff_patch(old.unwrap_or_default(), page) {
+            Some(patch) => {
+                let patch = Patch::parse(&patch).expect("a patch that was just made is one");
+                ops::patch(&mut changed.ops, &key, patch);
+            }
+            None => ops::put(&mut changed.ops, &key, page),
+        }
+        changed.count += 1;
+        over("transaction", self.bytes_max, changed.ops.len())
+    }
+
+    /// Cuts off the pages after page `after`; `layers` are those that it was made over.
+    pub(super) fn cut_after(&mut self, after: u32, layers: Layers<'_>) -> Result<()> {
+        let (start, end) = (sql::page_key(after.saturating_add(1)), [sql::SPACE_SQL + 1]);
+        self.changed.delta -= Range::new(layers, start.to_vec(), end.to_vec()).total_bytes()?;
+        ops::delete_range(&mut self.changed.ops, &start, Some(&end));
+        self.changed.count += 1;
+        Ok(())
+    }
+
+    pub(super) fn end(self) -> Changed {
+        self.changed
+    }
 }
 
 /// What a savepoint has to know of the database.
@@ -123,49 +188,34 @@ impl Tx<'_> {
         if written.is_empty() {
             return Ok(());
         }
-        let mut changes = Vec::new();
-        let mut delta = 0;
-        {
-            let layers = self.layers();
-            for (number, page) in written.pages() {
-                let key = sql::page_key(number);
-                let below;
-                let old = match newest_in_memory(&layers, &key) {
-                    Some(old) => Some(old),
-                    None => {
-                        below = layers.get(&key)?;
-                        below.as_deref()
-                    }
-                };
-                delta += entry_bytes(&key, page.len());
-                delta -= old.map_or(0, |old| entry_bytes(&key, old.len()));
-                if number == 1 {
-                    check_schema(session, self, old, page)?;
-                }
-                match ops::diff_patch(old.unwrap_or_default(), page) {
-                    Some(patch) => {
-                        let patch = Patch::parse(&patch).expect("a patch that was just made is one");
-                        ops::patch(&mut changes, &key, patch);
-                    }
-                    None => ops::put(&mut changes, &key, page),
-                }
-            }
+        let layers = self.layers();
+        let mut changes = PageChanges::over(&layers, self.engine.options.transaction_bytes_max);
+        for (number, page) in written.pages() {
+            changes.page(number, page, |old| match number {
+                1 => check_schema(session, self, old, page),
+                _ => Ok(()),
+            })?;
         }
         if let Some(after) = written.cut_after {
-            let (start, end) = (sql::page_key(after.saturating_add(1)), [sql::SPACE_SQL + 1]);
-            delta -= Range::new(self.layers(), start.to_vec(), end.to_vec()).total_bytes()?;
-            ops::delete_range(&mut changes, &start, Some(&end));
-            self.ops_count += 1;
+            changes.cut_after(after, self.layers())?;
         }
-        over("transaction", self.engine.options.transaction_bytes_max, self.ops.len() + changes.len())?;
-        self.ops.extend_from_slice(&changes);
-        self.ops_count += written.pages().count() as u64;
-        self.delta += delta;
-        self.only_deletes = false;
-        self.touches_pages = true;
+        let changed = changes.end();
+        drop(layers);
+        self.take_pages(changed)?;
         if let Some(session) = self.sql.get() {
             session.recycle(written);
         }
+        Ok(())
+    }
+
+    /// Makes changes of pages part of this transaction.
+    pub(super) fn take_pages(&mut self, changed: Changed) -> Result<()> {
+        over("transaction", self.engine.options.transaction_bytes_max, self.ops.len() + changed.ops.len())?;
+        self.ops.extend_from_slice(&changed.ops);
+        self.ops_count += changed.count;
+        self.delta += changed.delta;
+        self.only_deletes = false;
+        self.touches_pages = true;
         Ok(())
     }
 
@@ -180,26 +230,27 @@ impl Tx<'_> {
         }
     }
 
-    /// Marks where the database stands, before a part that may fail alone.
-    pub(super) fn mark_sql(&mut self) -> Result<SqlMark> {
-        match self.sql.get() {
-            Some(session) if session.has_begun() => {
-                session.savepoint(self)?;
-                Ok(SqlMark::Inner(self.sql_drops))
-            }
-            _ => Ok(SqlMark::Idle),
-        }
+    /// Marks where the database stands, before a part that may fail alone. If SQLite fails in it, the transaction cannot
+    /// commit.
+    pub(super) fn mark_sql(&mut self) -> SqlMark {
+        let (mark, outcome) = match self.sql.get() {
+            Some(session) if session.has_begun() => (SqlMark::Inner(self.sql_drops), session.savepoint(self)),
+            _ => (SqlMark::Idle, Ok(())),
+        };
+        self.sql_lost |= outcome.is_err();
+        mark
     }
 
     /// Ends that part.
-    pub(super) fn release_sql(&mut self, mark: SqlMark) -> Result<()> {
-        match (self.sql.get(), mark) {
+    pub(super) fn release_sql(&mut self, mark: SqlMark) {
+        let outcome = match (self.sql.get(), mark) {
             // A session that began after everything was deleted has no such savepoint.
             (Some(session), SqlMark::Inner(drops)) if drops == self.sql_drops && session.has_begun() => {
                 session.release(self)
             }
             _ => Ok(()),
-        }
+        };
+        self.sql_lost |= outcome.is_err();
     }
 
     /// Undoes what that part did to the database.
@@ -281,5 +332,19 @@ impl View<'_> {
     /// ```
     pub fn sql(&self) -> Sql<'_> {
         Sql::new(self)
+    }
+
+    /// The pages of the object's database in order, each with its number (the first is 1), read lazily. What stands in
+    /// them is SQLite's business; this is for copying and comparing.
+    ///
+    /// # Errors
+    /// The items: [`Error::Damaged`](crate::Error::Damaged) or [`Error::Io`](crate::Error::Io).
+    pub fn database_pages(&self) -> impl Iterator<Item = Result<(u32, Value)>> + '_ {
+        let (start, end) = (vec![sql::SPACE_SQL], vec![sql::SPACE_SQL + 1]);
+        let pages = Range::new(self.layers(), start, end).internal();
+        pages.filter_map(|entry| match entry {
+            Ok((key, page)) => sql::page_number(&key).map(|number| Ok((number, page))),
+            Err(error) => Some(Err(error)),
+        })
     }
 }

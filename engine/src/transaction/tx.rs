@@ -27,6 +27,8 @@ use crate::{
 
 /// First byte of the keys that a user writes.
 pub(crate) const SPACE_USER: u8 = 0x10;
+/// First byte of the keys that the pages of a database have.
+pub(crate) const SPACE_SQL: u8 = 0x20;
 /// First byte of the keys that the engine writes for itself.
 pub(crate) const SPACE_SYSTEM: u8 = 0x30;
 
@@ -115,11 +117,11 @@ impl Draft {
         }
     }
 
-    /// Gives back what the transaction used; `resident` is the object's state now.
+    /// Gives back the connection that the transaction used; `resident` is the object's state now.
     #[inline]
-    pub(crate) fn end(self, engine: &EngineInner, resident: &Resident) {
+    pub(crate) fn end(&mut self, engine: &EngineInner, resident: &Resident) {
         #[cfg(feature = "sql")]
-        if let Some(session) = self.sql {
+        if let Some(session) = self.sql.take() {
             if self.clears && !self.committed {
                 // It saw the object empty, which it is not.
                 return session.close(engine);
@@ -127,7 +129,7 @@ impl Draft {
             session.end(engine, self.committed, resident.pages_seq);
         }
         #[cfg(not(feature = "sql"))]
-        let _ = (self, engine, resident);
+        let _ = (engine, resident);
     }
 }
 
@@ -424,13 +426,10 @@ impl<'t> Tx<'t> {
     ///
     /// # Errors
     /// What `f` returns.
-    pub fn savepoint<T, E: From<Error>>(
-        &mut self,
-        f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn savepoint<T, E>(&mut self, f: impl FnOnce(&mut Tx<'t>) -> Result<T, E>) -> Result<T, E> {
         let mark = Mark {
             #[cfg(feature = "sql")]
-            sql: self.mark_sql()?,
+            sql: self.mark_sql(),
             cause: self.cause.clone(),
             ops: self.ops.len(),
             ops_count: self.ops_count,
@@ -442,7 +441,7 @@ impl<'t> Tx<'t> {
             self.roll_back(mark);
         } else {
             #[cfg(feature = "sql")]
-            self.release_sql(mark.sql)?;
+            self.release_sql(mark.sql);
         }
         result
     }
@@ -485,6 +484,13 @@ impl<'t> Tx<'t> {
             Found::Deleted | Found::Patch(_) | Found::Below => None,
         }
     }
+}
+
+/// The number of the page that an internal key is of.
+pub(crate) fn page_number(key: &[u8]) -> Option<u32> {
+    let key: [u8; 5] = key.try_into().ok()?;
+    let [space, number @ ..] = key;
+    (space == SPACE_SQL).then(|| u32::from_be_bytes(number))
 }
 
 /// What an entry counts for, in bytes: its key and its value, without the space byte, which is the engine's own.

@@ -69,7 +69,7 @@ impl<'v> View<'v> {
     }
 
     #[inline]
-    fn engine(&self) -> &Arc<EngineInner> {
+    pub(super) fn engine(&self) -> &Arc<EngineInner> {
         match &self.source {
             Source::Held(engine, ..) => engine,
             Source::Past(engine, _) => engine,

@@ -303,6 +303,9 @@ pub(crate) struct Pin {
     /// Which point in its history (default: the newest commit)
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     pub(crate) at: Option<When>,
+    /// Only say what would be pinned
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -317,6 +320,9 @@ pub(crate) struct Unpin {
     pub(crate) address: Address,
     /// The pin's name
     pub(crate) name: String,
+    /// Only look whether there is such a pin
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Errors as JSON
     #[arg(long)]
     pub(crate) json: bool,

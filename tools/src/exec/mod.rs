@@ -10,6 +10,7 @@ mod reply;
 mod request;
 mod room;
 mod session;
+mod sql;
 mod writer;
 
 use std::io;

@@ -1,11 +1,12 @@
 //! Requests as they come in: JSON, checked for shape before anything is done.
 
-use lineal::{Micros, ObjectId};
+use lineal::{Micros, ObjectId, rusqlite::types::Value as SqlValue};
 use serde_json::{Map, Value};
 
 use crate::{
     bytes,
     open::parse_id,
+    values,
     when::{self, When},
 };
 
@@ -35,6 +36,20 @@ pub(super) enum Op {
     Delete { key: Vec<u8> },
     DeleteRange { start: Vec<u8>, end: Option<Vec<u8>> },
     DeleteAll,
+    Sql(Statement),
+}
+
+/// One statement of SQL.
+pub(super) struct Statement {
+    pub(super) query: String,
+    pub(super) params: Params,
+    /// Most rows to answer.
+    pub(super) limit: Option<u64>,
+}
+
+pub(super) enum Params {
+    Listed(Vec<SqlValue>),
+    Named(Vec<(String, SqlValue)>),
 }
 
 pub(super) struct Write {
@@ -63,20 +78,44 @@ pub(super) struct Commits {
     pub(super) since: Option<Micros>,
     pub(super) until: Option<Micros>,
     pub(super) limit: Option<u64>,
+    /// The last one that was seen.
+    pub(super) after: Option<u64>,
     pub(super) reverse: bool,
 }
 
+/// Which objects to restore, and to when.
+pub(super) struct RestoreMany {
+    pub(super) ns: String,
+    pub(super) which: Which,
+    pub(super) time: Micros,
+    pub(super) cause: String,
+    pub(super) dry_run: bool,
+    pub(super) limit: Option<u64>,
+}
+
+pub(super) enum Which {
+    All,
+    Prefix(String),
+    Objects(Vec<Named>),
+}
+
 pub(super) enum Request {
+    Pin { target: Target, name: String, at: Option<When> },
+    Unpin { target: Target, name: String },
+    Pins(Target),
+    Changes { target: Target, seq: u64 },
+    RestoreMany(RestoreMany),
     Bookmark { target: Target, at: Option<When> },
     GetAt { target: Target, at: When, key: Vec<u8> },
     ListAt { target: Target, at: When, list: List },
     Restore { target: Target, at: When, terms: Terms },
     Fork { target: Target, at: When, to: Target, terms: Terms },
     History { target: Target, commits: Commits },
-    Blame { target: Target, key: Vec<u8>, limit: Option<u64> },
-    Diff { target: Target, from: When, to: Option<When>, limit: Option<u64> },
+    Blame { target: Target, key: Vec<u8>, limit: Option<u64>, after: Option<u64> },
+    Diff { target: Target, from: When, to: Option<When>, limit: Option<u64>, after: Option<Vec<u8>> },
     Get { target: Target, key: Vec<u8> },
     List { target: Target, list: List },
+    Sql { target: Target, statement: Statement, at: Option<When>, terms: Terms },
     Write(Write),
     Many(Vec<Write>),
     Objects { ns: String, limit: Option<u64>, after: Option<After> },
@@ -113,6 +152,10 @@ impl Fields {
                 let ops = vec![self.op(&op)?];
                 Request::Write(Write { target: self.target()?, ops, terms: self.terms(&Terms::default())? })
             }
+            "sql" => {
+                let (statement, at) = (self.statement()?, self.when_if_there("at")?);
+                Request::Sql { target: self.target()?, statement, at, terms: self.terms(&Terms::default())? }
+            }
             "txn" => Request::Write(self.write(&Terms::default())?),
             "many" => {
                 let shared = Terms { cause: self.terms(&Terms::default())?.cause, expect_seq: None };
@@ -146,14 +189,31 @@ impl Fields {
             }
             "history" => Request::History { target: self.target()?, commits: self.commits()? },
             "blame" => {
-                let (key, limit) = (self.bytes("key")?, self.number("limit")?);
-                Request::Blame { target: self.target()?, key, limit }
+                let (key, limit, after) = (self.bytes("key")?, self.number("limit")?, self.number("after")?);
+                Request::Blame { target: self.target()?, key, limit, after }
             }
             "diff" => {
                 let (from, to, limit) =
                     (self.when("from")?, self.when_if_there("to")?, self.number("limit")?);
-                Request::Diff { target: self.target()?, from, to, limit }
+                Request::Diff {
+                    target: self.target()?,
+                    from,
+                    to,
+                    limit,
+                    after: self.bytes_if_there("after")?,
+                }
             }
+            "pin" => {
+                let (name, at) = (self.text("name")?, self.when_if_there("at")?);
+                Request::Pin { target: self.target()?, name, at }
+            }
+            "unpin" => Request::Unpin { name: self.text("name")?, target: self.target()? },
+            "pins" => Request::Pins(self.target()?),
+            "changes" => {
+                let seq = self.number("seq")?.ok_or("\"seq\" is missing")?;
+                Request::Changes { target: self.target()?, seq }
+            }
+            "restore_many" => Request::RestoreMany(self.restore_many()?),
             "verify" if self.has("ns") || self.has("obj") => Request::VerifyObject(self.target()?),
             "verify" => Request::VerifyAll,
             "sync" => Request::Sync,
@@ -181,8 +241,26 @@ impl Fields {
                 end: self.bytes_if_there("end")?,
             }),
             "delete_all" => Ok(Op::DeleteAll),
+            "sql" => Ok(Op::Sql(self.statement()?)),
             unknown => Err(format!("a transaction has no op {unknown:?}")),
         }
+    }
+
+    fn statement(&mut self) -> Result<Statement, Malformed> {
+        let read = |value| values::read(value).map_err(|wrong| format!("in \"params\": {wrong}"));
+        let params = match self.take("params") {
+            None => Params::Listed(Vec::new()),
+            Some(Value::Array(list)) => Params::Listed(list.into_iter().map(read).collect::<Result<_, _>>()?),
+            Some(Value::Object(map)) => {
+                let named = map.into_iter().map(|(name, value)| {
+                    let is_whole = name.starts_with([':', '@', '$']);
+                    Ok((if is_whole { name } else { format!(":{name}") }, read(value)?))
+                });
+                Params::Named(named.collect::<Result<_, Malformed>>()?)
+            }
+            Some(_) => return Err("\"params\" is neither a list nor an object".into()),
+        };
+        Ok(Statement { query: self.text("query")?, params, limit: self.number("limit")? })
     }
 
     fn list(&mut self) -> Result<List, Malformed> {
@@ -204,7 +282,35 @@ impl Fields {
             since,
             until,
             limit: self.number("limit")?,
+            after: self.number("after")?,
             reverse: self.flag("reverse")?,
+        })
+    }
+
+    fn restore_many(&mut self) -> Result<RestoreMany, Malformed> {
+        let (all, prefix, objects) = (self.flag("all")?, self.text_if_there("prefix")?, self.take("objs"));
+        let which = match (all, prefix, objects) {
+            (true, None, None) => Which::All,
+            (false, Some(prefix), None) => Which::Prefix(prefix),
+            (false, None, Some(Value::Array(objects))) => {
+                Which::Objects(objects.into_iter().map(named).collect::<Result<_, _>>()?)
+            }
+            _ => {
+                return Err(
+                    "which objects: \"all\": true, a \"prefix\", or a list \"objs\", and one of them".into(),
+                );
+            }
+        };
+        let When::Time(time) = self.when("at")? else {
+            return Err("\"at\" is a time: many objects go back to one moment".into());
+        };
+        Ok(RestoreMany {
+            ns: self.text("ns")?,
+            which,
+            time,
+            cause: self.text_if_there("cause")?.unwrap_or_default(),
+            dry_run: self.flag("dry_run")?,
+            limit: self.number("limit")?,
         })
     }
 
@@ -231,16 +337,8 @@ impl Fields {
 
     fn target(&mut self) -> Result<Target, Malformed> {
         let ns = self.text("ns")?;
-        let object = match self.take("obj") {
-            Some(Value::String(name)) => Named::Name(name),
-            Some(Value::Object(map)) => match map.get("id") {
-                Some(Value::String(id)) => Named::Id(parse_id(id)?),
-                _ => return Err("\"obj\" is a name or {\"id\": \"32 hexadecimal digits\"}".into()),
-            },
-            Some(_) => return Err("\"obj\" is a name or {\"id\": \"32 hexadecimal digits\"}".into()),
-            None => return Err("\"obj\" is missing".into()),
-        };
-        Ok(Target { ns, object })
+        let object = self.take("obj").ok_or("\"obj\" is missing")?;
+        Ok(Target { ns, object: named(object)? })
     }
 
     /// Where a listing goes on: an id, or the name of the last object that was seen.
@@ -312,6 +410,19 @@ impl Fields {
     }
 }
 
+/// An object, by name or by id.
+fn named(object: Value) -> Result<Named, Malformed> {
+    let wrong = || "\"obj\" is a name or {\"id\": \"32 hexadecimal digits\"}".to_owned();
+    match object {
+        Value::String(name) => Ok(Named::Name(name)),
+        Value::Object(map) => match map.get("id") {
+            Some(Value::String(id)) => Ok(Named::Id(parse_id(id)?)),
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +446,11 @@ mod tests {
         );
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[1]}"#).contains("\"ops\""));
         assert!(refused(r#"{"op":"txn","ns":"n","obj":"o","ops":[{"op":"get","key":"k"}]}"#).contains("get"));
+        assert!(refused(r#"{"op":"sql","ns":"n","obj":"o"}"#).contains("\"query\" is missing"));
+        assert!(
+            refused(r#"{"op":"sql","ns":"n","obj":"o","query":"","params":[[]]}"#).contains("a parameter is")
+        );
+        assert!(refused(r#"{"op":"sql","ns":"n","obj":"o","query":"","params":7}"#).contains("\"params\""));
         assert!(refused(r#"{"op":"at","ns":"n","obj":"o"}"#).contains("\"at\" is missing"));
         assert!(refused(r#"{"op":"at","ns":"n","obj":"o","at":-1}"#).contains("\"at\""));
         assert!(refused(r#"{"op":"fork","ns":"n","obj":"o","at":1,"to":"p"}"#).contains("\"to\""));
@@ -342,6 +458,10 @@ mod tests {
         assert!(refused(r#"{"op":"diff","ns":"n","obj":"o","from":"when"}"#).contains("when"));
         assert!(refused(r#"{"op":"history","ns":"n","obj":"o","since":"7"}"#).contains("time"));
         assert!(refused(r#"{"op":"many","txns":{}}"#).contains("\"txns\""));
+        assert!(refused(r#"{"op":"pin","ns":"n","obj":"o"}"#).contains("\"name\""));
+        assert!(refused(r#"{"op":"changes","ns":"n","obj":"o"}"#).contains("\"seq\""));
+        assert!(refused(r#"{"op":"restore_many","ns":"n","at":"1h ago"}"#).contains("\"prefix\""));
+        assert!(refused(r#"{"op":"restore_many","ns":"n","all":true,"at":7}"#).contains("time"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use lineal::{Engine, Error, Gated, Namespace, Object, Tx, View};
 use super::{
     reply::{Answer, Queued, Refusal},
     request::{self, After, List, Named, Op, Request, Target, Terms, Write},
+    sql,
 };
 use crate::{
     json::{self, Line},
@@ -24,7 +25,7 @@ const LIST_BYTES_MAX: usize = 64 << 20;
 const OBJECTS_LIMIT: u64 = 10_000;
 
 pub(super) struct Session {
-    engine: Engine,
+    pub(super) engine: Engine,
     namespaces: HashMap<String, Namespace>,
 }
 
@@ -53,7 +54,8 @@ impl Session {
         match request {
             Request::Get { target, key } => self.get(&target, &key),
             Request::List { target, list } => self.list(&target, &list),
-            Request::Write(write) => self.write(write),
+            Request::Sql { target, statement, at, terms } => self.sql(target, statement, at.as_ref(), terms),
+            Request::Write(write) => self.write_with(write, sql::results),
             Request::Many(writes) => self.many(&writes),
             Request::Objects { ns, limit, after } => self.objects(&ns, limit, after),
             Request::Info(target) => self.info(&target),
@@ -71,8 +73,15 @@ impl Session {
             Request::Restore { target, at, terms } => self.restore(&target, &at, &terms),
             Request::Fork { target, at, to, terms } => self.fork(&target, &at, &to, &terms),
             Request::History { target, commits } => self.history(&target, &commits),
-            Request::Blame { target, key, limit } => self.blame(&target, &key, limit),
-            Request::Diff { target, from, to, limit } => self.diff(&target, &from, to.as_ref(), limit),
+            Request::Blame { target, key, limit, after } => self.blame(&target, &key, limit, after),
+            Request::Diff { target, from, to, limit, after } => {
+                self.diff(&target, &from, to.as_ref(), limit, after.as_deref())
+            }
+            Request::Pin { target, name, at } => self.pin(&target, &name, at.as_ref()),
+            Request::Unpin { target, name } => self.unpin(&target, &name),
+            Request::Pins(target) => self.pins(&target),
+            Request::Changes { target, seq } => self.changes(&target, seq),
+            Request::RestoreMany(wanted) => self.restore_many(&wanted),
             Request::VerifyObject(target) => self.verify_object(&target),
             Request::VerifyAll => self.verify_all(),
             Request::Sync => self.sync(),
@@ -95,7 +104,7 @@ impl Session {
     }
 
     /// The namespace, if it is there: looking at it does not make it.
-    fn existing_namespace(&mut self, name: &str) -> Result<Option<Namespace>, Error> {
+    pub(super) fn existing_namespace(&mut self, name: &str) -> Result<Option<Namespace>, Error> {
         if let Some(namespace) = self.namespaces.get(name) {
             return Ok(Some(namespace.clone()));
         }
@@ -134,16 +143,22 @@ impl Session {
         read(&object, |view| entries(view, list))
     }
 
-    fn write(&mut self, write: Write) -> Result<Answer, Refusal> {
+    /// Runs a transaction; `told` makes fields of what its statements answered.
+    pub(super) fn write_with(
+        &mut self,
+        write: Write,
+        told: impl FnOnce(Vec<String>) -> String,
+    ) -> Result<Answer, Refusal> {
         let object = self.object(&write.target)?;
-        let mut spot = Spot::default();
+        let (mut spot, mut bytes) = (Spot::default(), 0);
         let gate = object.transact(|tx| {
             spot = Spot { seq: tx.seq(), lsn: tx.lsn() };
-            apply(tx, &write)?;
-            Ok(String::new())
+            let told = told(apply(tx, &write)?);
+            bytes = told.len();
+            Ok(told)
         });
         let known = spot.after(&object).fields();
-        Ok(Answer::Gated { known, gate, bytes: 0 })
+        Ok(Answer::Gated { known, gate, bytes })
     }
 
     fn many(&mut self, writes: &[Write]) -> Result<Answer, Refusal> {
@@ -151,10 +166,17 @@ impl Session {
             writes.iter().map(|write| self.object(&write.target)).collect::<Result<_, _>>()?;
         let each: Vec<&Object> = objects.iter().collect();
         let mut spots = Vec::with_capacity(each.len());
+        let mut bytes = 0;
         let gate = self.engine.transact_all(&each, |txs| {
             spots.extend(txs.iter().map(|tx| Spot { seq: tx.seq(), lsn: tx.lsn() }));
-            txs.iter_mut().zip(writes).try_for_each(|(tx, write)| apply(tx, write))?;
-            Ok(String::new())
+            let answers = txs.iter_mut().zip(writes).map(|(tx, write)| apply(tx, write));
+            let answers = answers.collect::<Result<Vec<_>, Error>>()?;
+            if answers.iter().all(Vec::is_empty) {
+                return Ok(String::new());
+            }
+            let results = json::list(answers.into_iter().map(sql::listed));
+            bytes = results.len();
+            Ok(Line::new().json("results", &results).fields())
         });
         let mut newest = 0;
         let mut txns = Vec::with_capacity(spots.len());
@@ -164,7 +186,7 @@ impl Session {
             txns.push(format!("{{{}}}", spot.fields()));
         }
         let known = Line::new().number("lsn", newest).json("txns", &json::list(txns)).fields();
-        Ok(Answer::Gated { known, gate, bytes: 0 })
+        Ok(Answer::Gated { known, gate, bytes })
     }
 
     fn objects(&mut self, ns: &str, limit: Option<u64>, after: Option<After>) -> Result<Answer, Refusal> {
@@ -276,7 +298,7 @@ fn value_of(view: &View<'_>, key: &[u8]) -> Result<String, Error> {
     Ok(line.fields())
 }
 
-fn object_in(namespace: &Namespace, object: &Named) -> Result<Object, Error> {
+pub(super) fn object_in(namespace: &Namespace, object: &Named) -> Result<Object, Error> {
     match object {
         Named::Name(name) => namespace.object(name),
         Named::Id(id) => namespace.by_id(*id),
@@ -299,7 +321,9 @@ pub(super) fn check_seq(terms: &Terms, actual: u64) -> Result<(), Error> {
     }
 }
 
-fn apply(tx: &mut Tx<'_>, write: &Write) -> Result<(), Error> {
+/// Does what a transaction asks for; returns what its statements answered.
+fn apply(tx: &mut Tx<'_>, write: &Write) -> Result<Vec<String>, Error> {
+    let (mut answers, mut size) = (Vec::new(), 0);
     if let Some(seq) = write.terms.expect_seq {
         tx.expect_seq(seq)?;
     }
@@ -313,12 +337,20 @@ fn apply(tx: &mut Tx<'_>, write: &Write) -> Result<(), Error> {
             Op::DeleteRange { start, end: Some(end) } => tx.delete_range::<&Vec<u8>>(start..end)?,
             Op::DeleteRange { start, end: None } => tx.delete_range::<&Vec<u8>>(start..)?,
             Op::DeleteAll => tx.delete_all()?,
+            Op::Sql(statement) => {
+                answers.push(sql::run(&tx.sql(), statement)?);
+                size += answers.last().map_or(0, String::len);
+                check_size("results (use limit)", size)?;
+            }
         }
     }
-    Ok(())
+    Ok(answers)
 }
 
-fn read(object: &Object, f: impl FnOnce(&View<'_>) -> Result<String, Error>) -> Result<Answer, Refusal> {
+pub(super) fn read(
+    object: &Object,
+    f: impl FnOnce(&View<'_>) -> Result<String, Error>,
+) -> Result<Answer, Refusal> {
     let mut spot = Spot::default();
     let mut bytes = 0;
     let gate = object.read(|view| {

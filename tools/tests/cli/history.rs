@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Exec, code, image, run, stdout, text};
 
 /// Three commits: two keys, one of them changed, one of them gone.
-fn filled(dir: &Path) {
+pub(crate) fn filled(dir: &Path) {
     let mut exec = Exec::start(dir);
     let txn = |cause: &str, ops: Value| {
         json!({"op": "txn", "ns": "rooms", "obj": "lobby", "cause": cause, "ops": ops}).to_string()
@@ -260,8 +260,8 @@ fn exec_looks_back_as_well() {
     assert_eq!((seqs(&all), &all["next"]), (vec![4, 3, 2, 1], &Value::Null));
     assert_eq!(all["commits"][1]["cause"], "close");
     let page = exec.done(&ask("history", json!({"limit": 2, "reverse": true})));
-    assert_eq!((seqs(&page), &page["next"]), (vec![1, 2], &json!(3)));
-    let rest = exec.done(&ask("history", json!({"from": page["next"], "to": 3})));
+    assert_eq!((seqs(&page), &page["next"]), (vec![1, 2], &json!(2)));
+    let rest = exec.done(&ask("history", json!({"after": page["next"], "to": 3, "reverse": true})));
     assert_eq!(seqs(&rest), [3]);
     assert_eq!(seqs(&exec.done(&ask("history", json!({"until": "1h ago"})))), [0; 0]);
     assert_eq!(seqs(&exec.done(&ask("blame", json!({"key": "topic"})))), [4, 2, 1]);
@@ -341,9 +341,64 @@ fn retention_is_set_and_packs_are_merged() {
     assert!(keep(&[]).contains("30 days"), "a dry run changes nothing");
     assert!(keep(&["--days", "7", "--bytes", "1000"]).contains("7 days, and up to 1000 bytes"));
     assert!(keep(&["--forever"]).contains("for ever"));
+    assert!(!keep(&[]).contains("headers"));
+    assert!(keep(&["--lineage", "forever", "--dry-run"]).contains("headers"));
+    assert!(!keep(&[]).contains("headers"), "a dry run changes nothing");
+    assert!(keep(&["--lineage", "forever", "--days", "3"]).contains("3 days, and the headers of all older"));
+    let json: Value = serde_json::from_str(&keep(&["--json"])).unwrap();
+    assert_eq!((&json["lineage"], &json["seconds"]), (&json!("forever"), &json!(3 * 86_400)));
+    assert!(!keep(&["--lineage", "anchor"]).contains("headers"));
     assert_eq!(code(&run(&["retention", "--dir", at, "--ns", "missing"])), 8);
     assert!(stdout(&["compact", "--dir", at, "--dry-run"]).contains("nothing was done"));
     let merged: Value = serde_json::from_str(&stdout(&["compact", "--dir", at, "--json"])).unwrap();
     assert_eq!(merged["packs"].as_u64(), Some(1));
     stdout(&["verify", "--dir", at]);
+}
+
+#[test]
+fn what_is_purged_is_gone_from_every_file_after_compact_and_verify_proves_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = text(dir.path());
+    filled(dir.path());
+    assert!(stdout(&["verify", "--dir", path, "--purged"]).contains("no object was purged"));
+    // What no codec shortens: the digits of a long product.
+    let mut number = 0x1234_5678_9abc_def1_u64;
+    let secret: String = (0..300)
+        .map(|_| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{number:016x}")
+        })
+        .collect();
+    let mut exec = Exec::start(dir.path());
+    let put = json!({"op": "put", "ns": "rooms", "obj": "vault", "key": "k", "value": secret});
+    exec.done(&put.to_string());
+    exec.done(r#"{"op":"put","ns":"rooms","obj":"vault","key":"l","value":"swordfish swordfish swordfish swordfish"}"#);
+    exec.done(r#"{"op":"checkpoint"}"#);
+    exec.done(r#"{"op":"purge","ns":"rooms","obj":"vault"}"#);
+    exec.kill();
+    let holds = |what: &str| {
+        let holds = |bytes: &[u8]| bytes.windows(what.len()).any(|window| window == what.as_bytes());
+        image(dir.path()).iter().filter(|(_, bytes)| holds(bytes)).count()
+    };
+    assert!(holds("swordfish") > 0);
+    let left = run(&["verify", "--dir", path, "--purged"]);
+    assert_eq!(code(&left), 1);
+    let said = String::from_utf8(left.stdout).unwrap();
+    assert!(said.contains("log/") && said.contains("packs/") && said.contains("lineal compact"), "{said}");
+    let left = run(&["verify", "--dir", path, "--purged", "--json"]);
+    assert_eq!(code(&left), 1);
+    let said: Value = serde_json::from_slice(&left.stdout).unwrap();
+    assert_eq!((&said["ok"], &said["objects"]), (&json!(false), &json!(1)));
+
+    stdout(&["compact", "--dir", path]);
+    let clean: Value =
+        serde_json::from_str(&stdout(&["verify", "--dir", path, "--purged", "--json"])).unwrap();
+    assert_eq!((&clean["ok"], &clean["found"]), (&json!(true), &json!([])), "{clean}");
+    assert!(stdout(&["verify", "--dir", path, "--purged"]).contains("nothing is left"));
+    for at in (0..secret.len() - 32).step_by(32) {
+        assert_eq!(holds(&secret[at..at + 32]), 0);
+    }
+    assert_eq!(holds("swordfish"), 0);
+    stdout(&["verify", "--dir", path]);
+    assert_eq!(on_lobby(dir.path(), "get", &["topic"]), "welcome");
 }
