@@ -200,6 +200,16 @@ pub enum Error {
     #[cfg(feature = "sql")]
     #[error(transparent)]
     Sql(Box<crate::sql::SqlError>),
+    /// A step of a migration failed. The object is as the step before left it, and what was asked for was not done.
+    #[error("step {step} ({name}) of the object's migration failed: {source}")]
+    Migration {
+        /// The step's number.
+        step: u32,
+        /// The step's name.
+        name: Arc<str>,
+        /// Why.
+        source: Box<Error>,
+    },
     /// A file cannot become an object's database. Nothing was changed.
     #[cfg(feature = "sql")]
     #[error("{} cannot be imported: {reason}", .file.display())]
@@ -289,6 +299,7 @@ impl Error {
             #[cfg(feature = "sql")]
             Error::Sql(_) | Error::NotImportable { .. } => ErrorKind::Invalid,
             Error::Other(_) => ErrorKind::Other,
+            Error::Migration { source, .. } => source.kind(),
             Error::CannotRestore { .. } => ErrorKind::Corrupt,
             Error::Bookmark(error) => match **error {
                 BookmarkError::Malformed { .. } | BookmarkError::OtherObject { .. } => ErrorKind::Invalid,
@@ -346,6 +357,7 @@ impl Error {
             Error::CannotRestore { .. } => "CannotRestore",
             #[cfg(feature = "sql")]
             Error::Sql(error) => error.name(),
+            Error::Migration { .. } => "Migration",
             #[cfg(feature = "sql")]
             Error::NotImportable { .. } => "NotImportable",
             Error::Closed => "Closed",

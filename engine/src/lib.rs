@@ -39,6 +39,7 @@ mod error;
 mod gate;
 mod history;
 mod lineage;
+mod migration;
 mod namespace;
 mod object;
 mod options;
@@ -81,6 +82,7 @@ pub use self::{
         diff::{Diff, Difference},
         retention::{Lineage, Retention},
     },
+    migration::{MigratedObject, Migration, MigrationReport},
     namespace::{Namespace, Quotas, Usage},
     object::{Object, ObjectInfo, Verified, id::NAME_BYTES_MAX},
     options::{Clock, Options, Random},

@@ -5,6 +5,7 @@ use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
 use crate::{
     Error, Object, Result,
     engine::{EngineInner, listing::Objects, system},
+    migration::Steps,
     object::id,
     sync::{
         Arc,
@@ -42,6 +43,8 @@ pub struct Namespace {
 pub(crate) struct NamespaceInner {
     pub(crate) id: NamespaceId,
     pub(crate) name: String,
+    /// What brings the objects' schema forward.
+    pub(crate) steps: Steps,
     dropped: AtomicBool,
     bytes: AtomicI64,
     objects: AtomicI64,
@@ -201,6 +204,7 @@ impl NamespaceInner {
         let inner = NamespaceInner {
             id,
             name: name.to_owned(),
+            steps: Steps::none(),
             dropped: AtomicBool::new(false),
             objects: AtomicI64::new(usage.0),
             bytes: AtomicI64::new(usage.1),

@@ -116,6 +116,85 @@ fn savepoints_undo_both() {
 }
 
 #[test]
+fn a_kept_connection_does_not_show_what_delete_all_deleted() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby
+        .transact(|tx| tx.sql().execute_batch(&format!("{TABLE}; INSERT INTO t (x) VALUES ('a')")))
+        .wait()
+        .unwrap();
+    let tables = |tx: &mut lineal::Tx<'_>| {
+        tx.sql()
+            .query_one("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |row| row.get::<i64>(0))
+    };
+    // Neither in a transaction that fails and leaves all as it was,
+    let failed: Result<(), Error> = lobby
+        .transact(|tx| {
+            tx.delete_all()?;
+            assert_eq!(tables(tx)?, 0);
+            Err(Error::other("no"))
+        })
+        .wait();
+    assert!(failed.is_err());
+    assert_eq!(count(&lobby), 1);
+    // nor in a part of one,
+    lobby
+        .transact(|tx| {
+            let failed: Result<(), Error> = tx.savepoint(|tx| {
+                tx.delete_all()?;
+                assert_eq!(tables(tx)?, 0);
+                Err(Error::other("no"))
+            });
+            assert!(failed.is_err());
+            assert_eq!(tables(tx)?, 1);
+            tx.sql().execute("INSERT INTO t (x) VALUES ('b')", [])
+        })
+        .wait()
+        .unwrap();
+    assert_eq!(count(&lobby), 2);
+    // also where the database was used before, and where later parts fail,
+    let rest = lobby.transact(|tx| {
+        assert_eq!(tables(tx)?, 1);
+        let failed: Result<(), Error> = tx.savepoint(|tx| {
+            tx.delete_all()?;
+            tx.sql().execute_batch("CREATE TABLE u (y)")?;
+            Err(Error::other("no"))
+        });
+        assert!(failed.is_err());
+        tx.sql().execute("DELETE FROM t WHERE x = 'b'", [])?;
+        tx.delete_all()?;
+        tx.sql().execute_batch(TABLE)?;
+        let failed: Result<(), Error> = tx.savepoint(|tx| {
+            tx.sql().execute("INSERT INTO t (x) VALUES ('never')", [])?;
+            Err(Error::other("no"))
+        });
+        assert!(failed.is_err());
+        tx.savepoint(|tx| tx.delete_all().and_then(|()| tx.sql().execute_batch(TABLE)))?;
+        tx.sql().execute("INSERT INTO t (x) VALUES ('c')", [])
+    });
+    rest.wait().unwrap();
+    assert_eq!(count(&lobby), 1);
+    // nor in one that goes through.
+    lobby.transact(|tx| tx.delete_all().and_then(|()| tx.sql().execute_batch(TABLE))).wait().unwrap();
+    assert_eq!(count(&lobby), 0);
+}
+
+#[test]
+fn a_connection_of_an_earlier_wake_does_not_show_what_was_deleted_since() {
+    let temp = tempfile::tempdir().unwrap();
+    let engine = open(temp.path());
+    let lobby = object(&engine);
+    lobby.transact(|tx| tx.sql().execute_batch(TABLE)).wait().unwrap();
+    lobby.hibernate().unwrap();
+    assert_eq!(count(&lobby), 0);
+    lobby.delete().wait().unwrap();
+    lobby.hibernate().unwrap();
+    lobby.transact(|tx| tx.sql().execute_batch(TABLE)).wait().unwrap();
+    assert_eq!(count(&lobby), 0);
+}
+
+#[test]
 fn delete_all_takes_the_database_along() {
     let temp = tempfile::tempdir().unwrap();
     let engine = open(temp.path());

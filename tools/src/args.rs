@@ -1,5 +1,6 @@
 //! What the command understands.
 
+mod migrate;
 mod past;
 mod sql;
 
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand, ValueEnum};
 use lineal::ObjectId;
 
+use self::migrate::MIGRATE_HELP;
+pub(crate) use self::migrate::Migrate;
 use self::past::{
     AT_HELP, BLAME_HELP, BOOKMARK_HELP, DIFF_HELP, FORK_HELP, HISTORY_HELP, PIN_HELP, PINS_HELP,
     RESTORE_HELP, SHOW_HELP, UNPIN_HELP, WHEN_HELP,
@@ -208,6 +211,9 @@ pub(crate) enum Command {
     /// Show or set how much history a namespace keeps.
     #[command(after_help = with_codes(RETENTION_HELP))]
     Retention(Keep),
+    /// Bring the objects of a namespace forward to the newest step of their schema.
+    #[command(after_help = with_codes(MIGRATE_HELP))]
+    Migrate(Migrate),
     /// Make another object of what an object was.
     #[command(after_help = with_when(FORK_HELP))]
     Fork(Fork),
@@ -259,6 +265,7 @@ impl Command {
             Command::Restore(args) => args.json,
             Command::Compact(args) => args.json,
             Command::Retention(args) => args.json,
+            Command::Migrate(args) => args.json,
             Command::Fork(args) => args.json,
             Command::Pin(args) => args.json,
             Command::Unpin(args) => args.json,

@@ -15,6 +15,7 @@ mod file;
 mod get;
 mod history;
 mod json;
+mod migrate;
 mod objects;
 mod open;
 mod past;
@@ -72,6 +73,7 @@ fn run(command: Command) -> Outcome {
         Command::Restore(args) => restore::run(&args),
         Command::Compact(args) => compact::run(&args),
         Command::Retention(args) => compact::retention(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Fork(args) => restore::fork(&args),
         Command::Pin(args) => restore::pin(&args),
         Command::Unpin(args) => restore::unpin(&args),

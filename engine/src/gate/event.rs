@@ -22,6 +22,7 @@ use crate::{
     Bookmark, Error, Object, Result, Tx, View,
     engine::pressure,
     history::past::bookmark_held,
+    migration::{Use, bring_forward},
     object::{
         resident::Resident,
         turns::{Held, awake, release, turn_error},
@@ -140,6 +141,19 @@ impl Shared {
         slot.seen = slot.seen.max(lsn);
     }
 
+    /// Brings the object's schema forward before the event's code sees it.
+    fn bring_forward(&self) -> Result<()> {
+        let mut borrowed = Borrowed::take(self)?;
+        let resident = borrowed.resident.as_mut().expect("borrowed until it is dropped");
+        if !self.object.namespace.steps.are_ahead_of(resident.schema_version) {
+            return Ok(());
+        }
+        let Object { engine, namespace, cell } = &self.object;
+        let outcome = bring_forward(&mut Held { engine, namespace, cell, resident }, Use::Read);
+        self.see(resident.last_lsn);
+        outcome
+    }
+
     fn check_generation(&self, slot: &Slot) -> Result<()> {
         if slot.generation == self.object.cell.turns.generation() { Ok(()) } else { Err(Error::Reset) }
     }
@@ -253,8 +267,13 @@ where
             Ok(resident) => resident,
             Err(error) => return Poll::Ready(this.end(Err(error))),
         };
+        let first = this.shared.is_none();
         let shared = Arc::clone(this.shared.get_or_insert_with(|| Shared::new(&this.object)));
         let mut turn = EventTurn::begin(&shared, resident);
+        if first && let Err(error) = shared.bring_forward() {
+            turn.finish();
+            return Poll::Ready(this.end(Err(error)));
+        }
         let outcome = this.code.poll(&shared, cx);
         match outcome {
             Poll::Pending => {

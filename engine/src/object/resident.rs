@@ -6,7 +6,7 @@ use super::{
     head::{Hash, Head},
     overlay::Overlay,
 };
-use crate::{history::version::Version, lineage, sync::Arc, transaction::ops::CutBase};
+use crate::{history::version::Version, lineage, migration::Stuck, sync::Arc, transaction::ops::CutBase};
 
 /// The state of one object: its newest one, owned by whoever holds its turn, or that of a
 /// [`Version`], which never changes.
@@ -32,6 +32,10 @@ pub(crate) struct Resident {
     /// The pages of the object's database have not changed since this commit, which is the newest one that changed them, or
     /// the newest of all when the object got its memory.
     pub(crate) pages_seq: Seq,
+    /// The version of the schema, if a turn has looked it up; 0 is not looked up, or none.
+    pub(crate) schema_version: u32,
+    /// Why the object cannot be brought forward.
+    pub(crate) stuck: Option<Box<Stuck>>,
     /// The newest chain hash that was computed, and its seq.
     pub(crate) hashed: (Seq, Hash),
     /// What the memory budget was charged for this object, in bytes.
@@ -93,6 +97,8 @@ impl Resident {
             salt: head.salt,
             name: head.name,
             pages_seq: Seq(0),
+            schema_version: 0,
+            stuck: None,
             hashed: (head.seq, hash),
             charged: 0,
         }

@@ -36,6 +36,13 @@ pub(crate) struct Held<'a> {
     pub(crate) resident: &'a mut Resident,
 }
 
+impl Held<'_> {
+    /// The same, for a part of what the turn is for.
+    pub(crate) fn again(&mut self) -> Held<'_> {
+        Held { engine: self.engine, namespace: self.namespace, cell: self.cell, resident: self.resident }
+    }
+}
+
 impl<'a> Turn<'a> {
     /// Waits for the turn, blocking, for at most the engine's wait limit.
     #[inline]

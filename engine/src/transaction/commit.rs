@@ -13,6 +13,7 @@ use crate::{
     Error, Gated, Object, Result,
     engine::EngineInner,
     gate::inside::Inside,
+    migration::{Use, bring_forward},
     object::{
         id,
         resident::{Below, Resident, Under},
@@ -23,9 +24,12 @@ use crate::{
 
 /// Runs a closure as one transaction in a turn, and commits what it wrote.
 pub(crate) fn transact<T, E: From<Error>>(
-    held: Held<'_>,
+    mut held: Held<'_>,
     f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
 ) -> Gated<T, E> {
+    if let Err(error) = bring_forward(&mut held, Use::Write) {
+        return hold(held.engine, held.resident.last_lsn, Err(error.into()));
+    }
     let mut scratch = Scratch::take();
     let ops = std::mem::take(&mut scratch.ops);
     let mut tx = Tx::new(held.engine, held.cell.key, held.resident, ops);
@@ -43,6 +47,15 @@ pub(crate) fn transact_system<T>(held: Held<'_>, f: impl FnOnce(&mut Tx<'_>) -> 
     let outcome = f(&mut tx);
     let draft = tx.finish();
     settle(held, draft, outcome, &mut scratch)
+}
+
+/// One step of a migration. `f` leaves nothing to complete.
+pub(crate) fn migrate(held: Held<'_>, f: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Gated<()> {
+    let mut tx = Tx::new(held.engine, held.cell.key, held.resident, Vec::new());
+    tx.set_kind(Kind::Migration);
+    let outcome = f(&mut tx);
+    let draft = tx.finish();
+    settle(held, draft, outcome, &mut Scratch::default())
 }
 
 /// Does what a closure that succeeded leaves to do.
@@ -85,8 +98,19 @@ pub(crate) fn commit_drafts(engine: &EngineInner, writes: &mut [Write<'_>]) -> R
     commit(engine, &mut RecordBuilder::new(), writes)
 }
 
-/// Runs a closure on the object as it is.
-pub(crate) fn read<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
+/// Runs a closure on the object as it is, once its schema is the newest.
+pub(crate) fn read<T, E: From<Error>>(
+    mut held: Held<'_>,
+    f: impl FnOnce(&View<'_>) -> Result<T, E>,
+) -> Gated<T, E> {
+    match bring_forward(&mut held, Use::Read) {
+        Ok(()) => read_as_it_is(held, f),
+        Err(error) => hold(held.engine, held.resident.last_lsn, Err(error.into())),
+    }
+}
+
+/// As `read`, whatever the version of the schema.
+pub(crate) fn read_as_it_is<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
     let view = View::new(held.engine, held.cell.key, held.resident);
     let outcome = f(&view);
     let seen = held.resident.last_lsn.max(view.absorbed());
@@ -163,6 +187,11 @@ fn run_many<T, E: From<Error>>(
     // In the order of the keys the turns were taken in; the closure gets them in the caller's order.
     let mut helds: Vec<(usize, Held<'_>)> = turns.iter_mut().map(|(at, turn)| (*at, turn.begin())).collect();
     helds.sort_unstable_by_key(|(at, _)| *at);
+    if let Err(error) = helds.iter_mut().try_for_each(|(_, held)| bring_forward(held, Use::Write)) {
+        let seen = helds.iter().map(|(_, held)| held.resident.last_lsn).max().unwrap_or_default();
+        turns.iter_mut().for_each(|(_, turn)| turn.ran());
+        return hold(engine, seen, Err(error.into()));
+    }
     let mut txs: Vec<Tx<'_>> =
         helds.iter().map(|(_, held)| Tx::new(engine, held.cell.key, held.resident, Vec::new())).collect();
     let mut outcome = f(&mut txs);
@@ -360,6 +389,9 @@ impl<'a> Write<'a> {
         let landing = self.draft.landing.take();
         if self.draft.touches_pages || landing.is_some() {
             resident.pages_seq = Seq(resident.seq.0 + 1);
+        }
+        if self.draft.clears || landing.is_some() {
+            resident.schema_version = 0;
         }
         if let Some((base, version)) = landing.and_then(|landing| landing.under) {
             let under = Under { cut: Seq(resident.seq.0 + 1), base, version };

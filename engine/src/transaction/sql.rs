@@ -229,9 +229,11 @@ impl Tx<'_> {
         mark
     }
 
-    /// Ends that part.
-    pub(super) fn release_sql(&mut self, mark: SqlMark) {
+    /// Ends that part. `deleted` is how often everything had been deleted before it.
+    pub(super) fn release_sql(&mut self, mark: SqlMark, deleted: u32) {
         let outcome = match self.sql.get() {
+            // A session that began after everything was deleted has no such savepoint.
+            Some(_) if self.pages_deleted != deleted => Ok(()),
             Some(session) if mark == SqlMark::Inner && session.has_begun() => session.release(self),
             _ => Ok(()),
         };

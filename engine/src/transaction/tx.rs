@@ -61,6 +61,8 @@ pub struct Tx<'t> {
     space: u8,
     /// Whether pages of the database are written, or all of them deleted.
     pub(super) touches_pages: bool,
+    /// Whether everything is deleted, or was before a savepoint took that back.
+    pub(super) clears: bool,
     #[cfg(feature = "sql")]
     pub(super) sql: OnceCell<Box<crate::sql::Session>>,
     /// How often everything was deleted.
@@ -89,6 +91,8 @@ pub(crate) struct Draft {
     pub(crate) landing: Option<Landing>,
     /// Whether pages of the object's database change.
     pub(crate) touches_pages: bool,
+    /// Whether everything may have been deleted before the rest was written.
+    pub(crate) clears: bool,
     /// Whether the commit was made.
     pub(crate) committed: bool,
     #[cfg(feature = "sql")]
@@ -109,6 +113,7 @@ impl Draft {
             writes: None,
             landing: None,
             touches_pages: false,
+            clears: false,
             committed: false,
             #[cfg(feature = "sql")]
             sql: None,
@@ -164,6 +169,7 @@ impl<'t> Tx<'t> {
             absorbed: Lsn(0),
             space: SPACE_USER,
             touches_pages: false,
+            clears: false,
             #[cfg(feature = "sql")]
             sql: OnceCell::new(),
             #[cfg(feature = "sql")]
@@ -210,6 +216,7 @@ impl<'t> Tx<'t> {
             absorbed: self.absorbed,
             landing: None,
             touches_pages: self.touches_pages,
+            clears: self.clears,
             committed: false,
             #[cfg(feature = "sql")]
             sql: self.sql.into_inner(),
@@ -310,6 +317,14 @@ impl<'t> Tx<'t> {
         Ok(())
     }
 
+    /// Sets a key of the engine's own, in a transaction of the user's.
+    pub(crate) fn put_system(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let space = std::mem::replace(&mut self.space, SPACE_SYSTEM);
+        let outcome = self.put(key, value);
+        self.space = space;
+        outcome
+    }
+
     /// Removes `key`, if it is there.
     ///
     /// # Errors
@@ -358,6 +373,7 @@ impl<'t> Tx<'t> {
         self.check_room(0)?;
         self.index();
         self.touches_pages = true;
+        self.clears = true;
         #[cfg(feature = "sql")]
         self.drop_sql();
         ops::put_cut_op(&mut self.ops, &Cut { start: Vec::new(), end: None, base: CutBase::Nothing });
@@ -432,7 +448,7 @@ impl<'t> Tx<'t> {
             self.roll_back(mark);
         } else {
             #[cfg(feature = "sql")]
-            self.release_sql(mark.sql);
+            self.release_sql(mark.sql, mark.pages_deleted);
         }
         result
     }

@@ -110,6 +110,11 @@ impl<'v> View<'v> {
         internal_key(self.space, key.as_ref(), |key| self.layers().get(key))
     }
 
+    /// The value of a key of the engine's own, or `None`.
+    pub(crate) fn get_system(&self, key: &[u8]) -> Result<Option<Value>> {
+        internal_key(super::tx::SPACE_SYSTEM, key, |key| self.layers().get(key))
+    }
+
     /// Whether `key` has a value.
     ///
     /// # Errors

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::support::{Exec, code, dump, lineal, run, stdout, text};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "demo", "exec", "objects", "get", "dump", "verify", "stat", "history", "show", "at", "diff", "blame",
-    "bookmark", "restore", "fork", "pin", "unpin", "pins",
+    "bookmark", "restore", "fork", "pin", "unpin", "pins", "migrate",
 ];
 
 fn filled(dir: &Path) {

@@ -7,6 +7,7 @@ mod demo;
 mod durability;
 mod exec;
 mod history;
+mod migrate;
 mod pages;
 mod poison;
 mod proof;
