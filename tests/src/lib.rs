@@ -3,4 +3,5 @@
 pub mod chooser;
 pub mod damage;
 pub mod model;
+pub mod script;
 pub mod world;
