@@ -3,5 +3,6 @@
 pub mod chooser;
 pub mod damage;
 pub mod model;
+pub mod script;
 pub mod sql;
 pub mod world;

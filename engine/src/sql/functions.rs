@@ -1,15 +1,15 @@
 //! Functions that every database has besides SQLite's own, or instead of them: mathematics, which SQLite builds in only
 //! on request; randomness that comes from the engine's source; and `instr`, `replace`, `trim` and `unhex`, which in SQLite
 //! take time with the product of their lengths, within one operation that no budget can stop.
-#![allow(unsafe_code, reason = "a number is made into text by SQLite itself")]
+#![allow(unsafe_code, reason = "SQLite's own text of a real is to be had from its printf only")]
 
-use std::{borrow::Cow, collections::HashSet, ffi::c_char};
+use std::{borrow::Cow, collections::HashSet};
 
 use memchr::memmem::Finder;
 use rusqlite::{
-    Connection, Error, Result,
+    Connection, Error, Result, ffi,
     functions::{Context, FunctionFlags as Flags},
-    types::{Value, ValueRef},
+    types::{ToSql, ToSqlOutput, Value, ValueRef},
 };
 
 use crate::Random;
@@ -28,10 +28,10 @@ const UNARY: &[(&str, Unary)] = &[
     ("cosh", f64::cosh),
     ("degrees", f64::to_degrees),
     ("exp", f64::exp),
-    ("ln", f64::ln),
-    ("log", f64::log10),
-    ("log10", f64::log10),
-    ("log2", f64::log2),
+    ("ln", |x| logarithm(x, f64::ln)),
+    ("log", |x| logarithm(x, f64::log10)),
+    ("log10", |x| logarithm(x, f64::log10)),
+    ("log2", |x| logarithm(x, f64::log2)),
     ("radians", f64::to_radians),
     ("sin", f64::sin),
     ("sinh", f64::sinh),
@@ -46,11 +46,16 @@ const ROUNDING: &[(&str, Unary)] =
 
 const BINARY: &[(&str, Binary)] = &[
     ("atan2", f64::atan2),
-    ("log", |base, x| x.ln() / base.ln()),
+    ("log", |base, x| if base > 1.0 { logarithm(x, f64::ln) / base.ln() } else { f64::NAN }),
     ("mod", |a, b| a % b),
     ("pow", f64::powf),
     ("power", f64::powf),
 ];
+
+/// SQLite knows none of zero, and so no infinite one either.
+fn logarithm(x: f64, f: Unary) -> f64 {
+    if x > 0.0 { f(x) } else { f64::NAN }
+}
 
 /// Longest result of `randomblob`, in bytes; the limit on lengths is checked besides.
 const RANDOM_BLOB_BYTES_MAX: i64 = 16 << 20;
@@ -110,26 +115,34 @@ fn instr(context: &Context<'_>) -> Result<Option<i64>> {
     let (all, part) = (context.get_raw(0), context.get_raw(1));
     let is_bytes = matches!((all, part), (ValueRef::Blob(_), ValueRef::Blob(_)));
     let (Some(all), Some(part)) = (text_of(all), text_of(part)) else { return Ok(None) };
-    let Some(at) = Finder::new(&part).find(&all) else { return Ok(Some(0)) };
-    let before = &all[..at];
     let is_start = |byte: &&u8| **byte & 0xc0 != 0x80;
+    // A part that begins within a character is nowhere but at the very beginning.
+    let is_within = !is_bytes && !part.iter().take(1).all(|byte| is_start(&byte));
+    let Some(at) = Finder::new(&part).find(&all).filter(|at| *at == 0 || !is_within) else {
+        return Ok(Some(0));
+    };
+    let before = &all[..at];
     let count = if is_bytes { before.len() } else { before.iter().filter(is_start).count() };
     Ok(Some(count as i64 + 1))
 }
 
 /// The first argument with the third instead of every second.
-fn replace(context: &Context<'_>, length_max: usize) -> Result<Option<Value>> {
+fn replace(context: &Context<'_>, length_max: usize) -> Result<Option<Text>> {
     let texts = [0, 1, 2].map(|at| text_of(context.get_raw(at)));
-    let [Some(all), Some(part), Some(by)] = texts else { return Ok(None) };
-    if part.is_empty() {
-        return text(all.into_owned()).map(Some);
-    }
+    let (all, part, by) = match texts {
+        // To SQLite a part that begins with a zero byte is empty too.
+        [Some(all), Some(part), _] if part.first().is_none_or(|byte| *byte == 0) => {
+            return Ok(Some(Text(all.into_owned())));
+        }
+        [Some(all), Some(part), Some(by)] => (all, part, by),
+        _ => return Ok(None),
+    };
     let finder = Finder::new(&part);
     let mut result = Vec::with_capacity(all.len());
     let mut rest = &all[..];
     while let Some(at) = finder.find(rest) {
         if result.len() + at + by.len() > length_max {
-            let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
+            let error = ffi::Error::new(ffi::SQLITE_TOOBIG);
             return Err(Error::SqliteFailure(error, Some(super::error::TOO_BIG.into())));
         }
         result.extend_from_slice(&rest[..at]);
@@ -137,7 +150,7 @@ fn replace(context: &Context<'_>, length_max: usize) -> Result<Option<Value>> {
         rest = &rest[at + part.len()..];
     }
     result.extend_from_slice(rest);
-    text(result).map(Some)
+    Ok(Some(Text(result)))
 }
 
 /// An argument as text, as SQLite would make it.
@@ -146,32 +159,37 @@ fn text_of(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
         ValueRef::Null => None,
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(Cow::Borrowed(bytes)),
         ValueRef::Integer(x) => Some(Cow::Owned(x.to_string().into_bytes())),
-        ValueRef::Real(x) => Some(Cow::Owned(real_text(x).into_bytes())),
+        ValueRef::Real(x) => Some(Cow::Owned(real_text(x))),
     }
 }
 
-/// A real as SQLite writes it.
-fn real_text(x: f64) -> String {
-    let mut text = [0u8; 64];
-    // SAFETY: a buffer of the length that is said, a format that ends with a zero, and the argument that it asks for.
+/// A real as SQLite writes it, by SQLite: which of the texts that mean one number it takes is its own affair.
+fn real_text(x: f64) -> Vec<u8> {
+    let mut buffer = [0_u8; 64];
+    // SAFETY: SQLite is told how long the buffer is and ends what it writes with a zero. The format is what a cast to TEXT
+    // uses; it takes one double, and one follows.
     unsafe {
-        let to = text.as_mut_ptr().cast::<c_char>();
-        rusqlite::ffi::sqlite3_snprintf(text.len() as i32, to, c"%!.17g".as_ptr(), x);
+        ffi::sqlite3_snprintf(
+            buffer.len() as std::ffi::c_int,
+            buffer.as_mut_ptr().cast(),
+            c"%!.17g".as_ptr(),
+            x,
+        );
     }
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    String::from_utf8_lossy(&text[..end]).into_owned()
+    buffer.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
-/// Text of these bytes. What is no UTF-8 in them, as a blob may have it, becomes the replacement character.
-fn text(bytes: Vec<u8>) -> Result<Value> {
-    Ok(Value::Text(match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    }))
+/// A text of whatever bytes: SQLite does not ask whether they are UTF-8.
+struct Text(Vec<u8>);
+
+impl ToSql for Text {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(&self.0)))
+    }
 }
 
 /// The first argument without the characters of the second at its ends.
-fn trim(context: &Context<'_>, left: bool, right: bool) -> Result<Option<Value>> {
+fn trim(context: &Context<'_>, left: bool, right: bool) -> Result<Option<Text>> {
     let (Some(all), Some(set)) = (text_of(context.get_raw(0)), text_of(context.get_raw(1))) else {
         return Ok(None);
     };
@@ -184,7 +202,7 @@ fn trim(context: &Context<'_>, left: bool, right: bool) -> Result<Option<Value>>
     if right {
         rest = rest.trim_end_matches(|c| set.contains(&c));
     }
-    Ok(Some(Value::Text(rest.to_owned())))
+    Ok(Some(Text(rest.as_bytes().to_vec())))
 }
 
 /// The bytes that the first argument's hexadecimal digits mean, with characters of the second between pairs of them;
