@@ -64,7 +64,7 @@ const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id
   {"op":"changes","ns":"rooms","obj":"lobby","seq":17}               what one commit wrote
   {"op":"bookmark","ns":"rooms","obj":"lobby"}                       at
   {"op":"at","ns":"rooms","obj":"lobby","at":17,"key":"k"}           as get; without key as list
-  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit, after (a key); without to: up to now
+  {"op":"diff","ns":"rooms","obj":"lobby","from":17,"to":20}         limit, after (a key), table (its rows); without to: up to now
   {"op":"restore","ns":"rooms","obj":"lobby","at":17}                brings it back; "undo" is the bookmark that undoes it
   {"op":"fork","ns":"rooms","obj":"lobby","at":17,"to":{"ns":"rooms","obj":"copy"}}
   {"op":"restore_many","ns":"rooms","prefix":"team-7/","at":"1h ago"}  or "all":true, or "objs":[...]; dry_run, limit

@@ -29,6 +29,7 @@ mod sql;
 mod stat;
 mod stdout;
 mod sync;
+mod tables;
 mod values;
 mod verify;
 mod when;

@@ -1,6 +1,6 @@
 //! `lineal at` and `lineal diff`: an object as it was.
 
-use lineal::View;
+use lineal::{Error, View};
 
 use crate::{
     args::{self, Look},
@@ -10,6 +10,7 @@ use crate::{
     json::Line,
     open,
     stdout::Output,
+    tables,
     when::When,
 };
 
@@ -67,9 +68,30 @@ pub(crate) fn diff(args: &args::Diff) -> Outcome {
         None => object.bookmark().wait()?,
     };
     let mut out = Output::new();
+    if let Some(table) = &args.table {
+        let mut failed = None;
+        let told = object.diff_rows(&before, &after, table, |row| {
+            let line = if args.json { tables::row(table, &row) } else { tables::plain_row(&row) };
+            out.line(&line).map_err(|error| {
+                failed = Some(error);
+                Error::Closed
+            })
+        });
+        // What went wrong with the output says more than that it ended.
+        return match failed {
+            Some(error) => Err(error),
+            None => {
+                told?;
+                out.flush()
+            }
+        };
+    }
     for found in object.diff(&before, &after)? {
         let found = found?;
         out.line(&if args.json { commits::difference(&found) } else { commits::plain_difference(&found) })?;
+    }
+    for table in object.diff_tables(&before, &after)? {
+        out.line(&if args.json { tables::table(&table) } else { tables::plain_table(&table) })?;
     }
     out.flush()
 }

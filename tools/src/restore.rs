@@ -1,33 +1,37 @@
 //! The commands that change an object's present out of its past: `lineal restore` and `lineal fork`; and those that keep
 //! a part of the past: `lineal pin`, `unpin` and `pins`.
 
-use lineal::{Bookmark, Error, Object};
+use lineal::{Bookmark, Error, Object, TableDifference};
 
 use crate::{
     args,
     commits::quoted,
     exit::{Failure, Outcome},
-    json::Line,
+    json::{self, Line},
     open, restore_many, show,
     stdout::Output,
+    tables,
 };
 
 /// Longest cause of a commit, in bytes, as the engine has it.
 const CAUSE_BYTES_MAX: usize = 4 << 10;
 
-/// What a restore changes, as far as keys go.
+/// What a restore changes: how many keys, and which tables.
 #[derive(Default)]
 struct Plan {
     added: u64,
     changed: u64,
     removed: u64,
+    tables: Vec<TableDifference>,
 }
 
 impl Plan {
     /// What would be different from now if the object were as it was at the bookmark.
     fn of(object: &Object, mark: &Bookmark) -> Outcome<Plan> {
         let mut plan = Plan::default();
-        for found in object.diff(&object.bookmark().wait()?, mark)? {
+        let now = object.bookmark().wait()?;
+        plan.tables = object.diff_tables(&now, mark)?;
+        for found in object.diff(&now, mark)? {
             let found = found?;
             let count = match (found.before, found.after) {
                 (None, _) => &mut plan.added,
@@ -75,6 +79,7 @@ fn plan(args: &args::Restore) -> Outcome {
         let mut line = Line::new();
         line.flag("dry_run", true).json("to", &show::json(&mark));
         line.number("added", plan.added).number("changed", plan.changed).number("removed", plan.removed);
+        line.json("tables", &json::list(plan.tables.iter().map(tables::table)));
         out.line(&line.end())?;
     } else {
         out.line(&format!(
@@ -85,6 +90,9 @@ fn plan(args: &args::Restore) -> Outcome {
             plan.changed,
             plan.removed
         ))?;
+        for table in &plan.tables {
+            out.line(&tables::plain_table(table))?;
+        }
     }
     out.flush()
 }

@@ -69,6 +69,9 @@ impl Object {
     /// It is checked before anything changes: that it is whole (`PRAGMA integrity_check`), that its schema passes the guards
     /// that SQL in objects has, and that views and triggers can be used.
     ///
+    /// In a namespace with [`migrations`](crate::Namespace::migrations) the file counts as being at their newest version, so
+    /// it must have that schema.
+    ///
     /// When it returns the new database is seen by every later transaction; when the gate opens it is durable.
     ///
     /// # Errors

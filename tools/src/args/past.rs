@@ -39,10 +39,12 @@ Examples:
 ";
 
 pub(super) const DIFF_HELP: &str = "\
-One line per key that is different, in key order: - what it was, + what it is. Either point may be the older one.
+One line per key that is different, in key order: - what it was, + what it is. Either point may be the older one. Then the
+tables of its database that are different; --table tells the rows of one, by its primary key or its rowid.
 
 Examples:
   lineal diff --dir data --ns rooms --object lobby 17 20
+  lineal diff --dir data --ns rooms --object lobby 17 20 --table message
   lineal diff --dir data --ns rooms --object lobby \"1d ago\"        from then to the newest commit
   lineal diff --dir data --ns rooms --object lobby 17 20 --json
 ";
@@ -194,6 +196,9 @@ pub(crate) struct Diff {
     /// To this one (default: the newest commit)
     #[arg(value_name = "WHEN", value_parser = when::parse)]
     pub(crate) after: Option<When>,
+    /// The rows of this table instead of the keys and the names of tables
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

@@ -12,7 +12,7 @@ use crate::{
     json::{self, Line},
     restore,
     restore_many::{self, Counts},
-    show,
+    show, tables,
     when::When,
 };
 
@@ -153,6 +153,45 @@ impl Session {
             Some(key) => line.bytes("next", &key),
             None => line.null("next"),
         };
+        // With the first page, not with every one.
+        if after_key.is_none() {
+            let tables = object.diff_tables(&before, &after)?;
+            line.json("tables", &json::list(tables.iter().map(tables::table)));
+        }
+        Ok(Answer::Now(line.fields()))
+    }
+
+    pub(super) fn diff_rows(
+        &mut self,
+        target: &Target,
+        from: &When,
+        to: Option<&When>,
+        table: &str,
+        limit: Option<u64>,
+    ) -> Result<Answer, Refusal> {
+        let object = self.settled_object(target)?;
+        let before = from.bookmark(&object)?;
+        let after = match to {
+            Some(to) => to.bookmark(&object)?,
+            None => object.bookmark().wait()?,
+        };
+        let (mut rows, mut size, mut more) = (Vec::new(), 0, false);
+        let told = object.diff_rows(&before, &after, table, |row| {
+            more = rows.len() as u64 >= limit.unwrap_or(u64::MAX);
+            if more {
+                return Err(Error::Closed);
+            }
+            let row = tables::row(table, &row);
+            size += row.len();
+            rows.push(row);
+            check_size("diff (use limit)", size)
+        });
+        if !more {
+            told?;
+        }
+        let mut line = Line::new();
+        line.number("from_seq", before.seq()).number("to_seq", after.seq());
+        line.json("rows", &json::list(rows)).flag("more", more);
         Ok(Answer::Now(line.fields()))
     }
 

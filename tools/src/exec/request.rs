@@ -113,6 +113,7 @@ pub(super) enum Request {
     History { target: Target, commits: Commits },
     Blame { target: Target, key: Vec<u8>, limit: Option<u64>, after: Option<u64> },
     Diff { target: Target, from: When, to: Option<When>, limit: Option<u64>, after: Option<Vec<u8>> },
+    DiffRows { target: Target, from: When, to: Option<When>, table: String, limit: Option<u64> },
     Get { target: Target, key: Vec<u8> },
     List { target: Target, list: List },
     Sql { target: Target, statement: Statement, at: Option<When>, terms: Terms },
@@ -195,6 +196,9 @@ impl Fields {
             "diff" => {
                 let (from, to, limit) =
                     (self.when("from")?, self.when_if_there("to")?, self.number("limit")?);
+                if let Some(table) = self.text_if_there("table")? {
+                    return Ok(Request::DiffRows { target: self.target()?, from, to, table, limit });
+                }
                 Request::Diff {
                     target: self.target()?,
                     from,

@@ -77,6 +77,9 @@ impl Session {
             Request::Diff { target, from, to, limit, after } => {
                 self.diff(&target, &from, to.as_ref(), limit, after.as_deref())
             }
+            Request::DiffRows { target, from, to, table, limit } => {
+                self.diff_rows(&target, &from, to.as_ref(), &table, limit)
+            }
             Request::Pin { target, name, at } => self.pin(&target, &name, at.as_ref()),
             Request::Unpin { target, name } => self.unpin(&target, &name),
             Request::Pins(target) => self.pins(&target),

@@ -318,3 +318,34 @@ fn databases_are_dumped_and_what_looks_at_history_knows_pages() {
     stdout(&args(dir.path(), "restore", &["--at", "2"]));
     assert_eq!(sql(dir.path(), &["--csv", "SELECT count(*) AS n FROM message"]), "n\n2\n");
 }
+
+#[test]
+fn differences_name_tables_and_tell_rows() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("data");
+    filled(&dir);
+    let diff = |more: &[&str]| stdout(&args(&dir, "diff", more));
+    assert_eq!(diff(&["1", "2"]), "table \"message\" was added\n");
+    assert_eq!(diff(&["2", "3"]), "table \"message\" is different\n");
+    assert_eq!(
+        lines(&diff(&["2", "3", "--json"])),
+        [json!({"table": "message", "before": true, "after": true})]
+    );
+    assert_eq!(diff(&["2", "3", "--table", "message"]), "+ [3,\"bye\",null]\n");
+    let rows = lines(&diff(&["3", "1", "--table", "message", "--json"]));
+    assert_eq!(rows.len(), 3);
+    let second = json!([2, "a \"b\", c", {"b64": "/wA="}]);
+    assert_eq!(rows[1], json!({"table": "message", "key": [2], "before": second, "after": null}));
+    assert_eq!(code(&run(&args(&dir, "diff", &["2", "3", "--table", "never"]))), 1);
+    let plan = stdout(&args(&dir, "restore", &["--at", "2", "--dry-run"]));
+    assert!(plan.contains("0 keys added") && plan.contains("table \"message\" is different"), "{plan}");
+
+    let mut exec = Exec::start(&dir);
+    let told = exec.done(r#"{"op":"diff","ns":"rooms","obj":"lobby","from":2,"to":3}"#);
+    assert_eq!(told["tables"], json!([{"table": "message", "before": true, "after": true}]));
+    let told = exec.done(r#"{"op":"diff","ns":"rooms","obj":"lobby","from":1,"table":"message","limit":2}"#);
+    assert_eq!((told["rows"].as_array().unwrap().len(), &told["more"]), (2, &json!(true)));
+    let told = exec.done(r#"{"op":"diff","ns":"rooms","obj":"lobby","from":1,"table":"message","limit":3}"#);
+    assert_eq!((told["rows"][2]["after"].clone(), &told["more"]), (json!([3, "bye", null]), &json!(false)));
+    assert_eq!(exec.end(), 0);
+}
