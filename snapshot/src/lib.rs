@@ -16,6 +16,7 @@
 //! [`seal`](PackWriter::seal) (everything but the footer is durable) and [`finish`](PackWriter::finish) (the footer:
 //! now it counts). It is read through [`Pack::open`], [`may_contain`](Pack::may_contain), [`seek`](Pack::seek) and
 //! [`read`](Pack::read). The layout of every byte stands in [`mod@format`].
+#![forbid(unsafe_code)]
 
 mod cache;
 mod codec;

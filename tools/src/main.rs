@@ -2,6 +2,7 @@
 //!
 //! Responsible for: making the engine usable and checkable from a shell and from any language. Not responsible for:
 //! anything that a program linking the engine would need; that is in the crate `lineal`.
+#![forbid(unsafe_code)]
 
 mod args;
 mod bytes;

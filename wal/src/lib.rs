@@ -7,6 +7,7 @@
 //!
 //! Where to look: `queue.rs` is the group commit protocol, `buffer.rs` what waits in memory, `device.rs` the write and
 //! the sync, `keeper.rs` the segments made ahead of need, `recover.rs` and `start.rs` the way back after a crash.
+#![forbid(unsafe_code)]
 
 mod batch;
 mod bell;
