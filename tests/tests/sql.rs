@@ -465,3 +465,71 @@ fn tables_and_rows_that_are_different_are_told() {
     back.unwrap();
     assert_eq!(removed, 1);
 }
+
+#[test]
+fn damage_below_sqlite_is_a_typed_error_and_never_a_wrong_row() {
+    let temp = tempfile::tempdir().unwrap();
+    let whole = temp.path().join("whole");
+    let engine = open(&whole);
+    let namespace = engine.namespace("rooms").unwrap();
+    let fill = |name: &str| {
+        let object = namespace.object(name).unwrap();
+        object
+            .transact(|tx| {
+                let sql = tx.sql();
+                sql.execute_batch(TABLE)?;
+                (0..2_000_i64).try_for_each(|n| {
+                    let x = format!("{name} {n} {}", n * 7_919 % 2_003);
+                    sql.execute("INSERT INTO t (id, x) VALUES (?1, ?2)", params![n, x]).map(drop)
+                })
+            })
+            .wait()
+            .unwrap();
+    };
+    fill("lobby");
+    fill("other");
+    engine.checkpoint().unwrap();
+    engine.checkpoint().unwrap();
+    engine.compact().unwrap();
+    engine.close().unwrap();
+    let rows = |engine: &Engine, name: &str| {
+        let object = engine.namespace("rooms")?.object(name)?;
+        object
+            .read(|view| {
+                let sql = view.sql();
+                sql.query_map("SELECT id || x FROM t ORDER BY id", [], |row| row.get(0))?
+                    .collect::<Result<Vec<String>, _>>()
+            })
+            .wait()
+    };
+    let engine = open(&whole);
+    let expected = [rows(&engine, "lobby").unwrap(), rows(&engine, "other").unwrap()];
+    engine.close().unwrap();
+    let packs: Vec<_> =
+        std::fs::read_dir(whole.join("packs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let (mut damaged, mut both) = (0, 0);
+    for pack in packs {
+        let bytes = std::fs::read(&pack).unwrap();
+        for at in (0..bytes.len()).step_by((bytes.len() / 40).max(1)) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            std::fs::write(&pack, &flipped).unwrap();
+            let outcomes = match Options::new().open_read_only(&whole) {
+                Ok(engine) => [rows(&engine, "lobby"), rows(&engine, "other")],
+                Err(error) => [Err(error.clone()), Err(error)],
+            };
+            let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+            (damaged, both) = (damaged + usize::from(failed > 0), both + usize::from(failed == 2));
+            for (outcome, expected) in outcomes.into_iter().zip(&expected) {
+                match outcome {
+                    Ok(rows) => assert!(rows == *expected, "wrong rows after a flip at {at}"),
+                    Err(Error::Damaged { .. }) => {}
+                    Err(other) => panic!("a flip at {at}: {other:?}"),
+                }
+            }
+        }
+        std::fs::write(&pack, &bytes).unwrap();
+    }
+    assert!(damaged > 10, "{damaged} flips were met");
+    assert!(both < damaged / 2, "{both} of {damaged} stopped both objects");
+}
