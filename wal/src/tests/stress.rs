@@ -153,10 +153,12 @@ fn a_failed_sync_reaches_every_caller() {
         }
         thread::sleep(Duration::from_millis(50));
         sim.fail(Fault::on(OpKind::Sync).path(".log"));
-        // The keeper's own file may have met the fault first, which is no failure of the log.
+        // The next segment may have met the fault first, which is no failure of the log; while the fault stays, none can be
+        // made, so that nothing is appended and synced either.
         while log.poisoned().is_none() && !callers.iter().all(thread::ScopedJoinHandle::is_finished) {
             thread::sleep(Duration::from_millis(5));
             sim.heal();
+            thread::sleep(Duration::from_millis(5));
             sim.fail(Fault::on(OpKind::Sync).path(".log"));
         }
     });
