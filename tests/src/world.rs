@@ -31,6 +31,12 @@ pub fn options(disk: &SimDisk, seed: u64) -> Options {
         }))
 }
 
+/// The same, on a clock that the test sets, in microseconds.
+pub fn options_at(disk: &SimDisk, seed: u64, time: &Arc<AtomicU64>) -> Options {
+    let time = Arc::clone(time);
+    options(disk, seed).clock(Arc::new(move || Micros(time.load(Ordering::Relaxed))))
+}
+
 /// An engine that steps are done on.
 pub struct World {
     disk: SimDisk,

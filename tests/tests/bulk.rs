@@ -11,7 +11,7 @@ use std::{
 };
 
 use lineal::{Engine, Error, Micros, Namespace, RestoreAction, RestoredObject, Selector};
-use lineal_tests::world::options;
+use lineal_tests::world::options_at;
 use lineal_wal::sim::SimDisk;
 
 struct World {
@@ -23,9 +23,7 @@ struct World {
 impl World {
     fn new() -> World {
         let time = Arc::new(AtomicU64::new(1_000_000));
-        let clock = Arc::clone(&time);
-        let clock = Arc::new(move || Micros(clock.load(Ordering::Relaxed)));
-        let engine = options(&SimDisk::new(), 3).clock(clock).open("simulated").unwrap();
+        let engine = options_at(&SimDisk::new(), 3, &time).open("simulated").unwrap();
         let accounts = engine.namespace("accounts").unwrap();
         World { engine, accounts, time }
     }

@@ -11,7 +11,7 @@ use lineal_tests::{
     chooser::chooser,
     damage::{filler, put},
     model::{self, State, Step, Write},
-    world::{self, World, options},
+    world::{self, World, options_at},
 };
 use lineal_wal::sim::{Fault, OpKind, SimDisk};
 
@@ -440,11 +440,7 @@ fn a_merge_whose_row_failed_takes_nothing_away_from_a_restore_that_follows() {
     for sticky_on in [OpKind::Write, OpKind::Sync] {
         let disk = SimDisk::new();
         let time = Arc::new(AtomicU64::new(1_000 * hour));
-        let open = |disk: &SimDisk| {
-            let clock = Arc::clone(&time);
-            let clock = move || lineal::Micros(clock.load(Ordering::Relaxed));
-            options(disk, 3).clock(Arc::new(clock)).open("simulated").unwrap()
-        };
+        let open = |disk: &SimDisk| options_at(disk, 3, &time).open("simulated").unwrap();
         let engine = open(&disk);
         let rooms = engine.namespace("rooms").unwrap();
         let ten_hours = Some(std::time::Duration::from_secs(10 * 3_600));

@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use lineal::{Engine, Error, Micros, Object, Retention};
-use lineal_tests::world::options;
+use lineal::{Engine, Error, Object, Retention};
+use lineal_tests::world::{options, options_at};
 use lineal_wal::sim::SimDisk;
 
 const HOUR: u64 = 3_600_000_000;
@@ -40,14 +40,7 @@ fn fill(engine: &Engine, object: &Object, time: &AtomicU64, from: u64, count: u6
 fn forks_of_a_dropped_namespace_hold_nothing_any_more() {
     let disk = SimDisk::new();
     let time = Arc::new(AtomicU64::new(1_000 * HOUR));
-    let clock = Arc::clone(&time);
-    let open = || {
-        let clock = Arc::clone(&clock);
-        options(&disk, 1)
-            .clock(Arc::new(move || Micros(clock.load(Ordering::Relaxed))))
-            .open("simulated")
-            .unwrap()
-    };
+    let open = || options_at(&disk, 1, &time).open("simulated").unwrap();
     let engine = open();
     let (rooms, drafts) = (engine.namespace("rooms").unwrap(), engine.namespace("drafts").unwrap());
     let ten_hours = Some(Duration::from_secs(10 * 3_600));

@@ -11,7 +11,7 @@ use std::{
 };
 
 use lineal::{BookmarkError, CommitInfo, Engine, Error, Lineage, Micros, Object, Retention};
-use lineal_tests::{chooser::chooser, world::options};
+use lineal_tests::{chooser::chooser, world::options_at};
 use lineal_wal::sim::SimDisk;
 
 const HOUR: u64 = 3_600_000_000;
@@ -32,9 +32,7 @@ impl World {
     }
 
     fn open(&self) -> Engine {
-        let time = Arc::clone(&self.time);
-        let clock = move || Micros(time.load(Ordering::Relaxed));
-        options(&self.disk, 3).clock(Arc::new(clock)).open("simulated").unwrap()
+        options_at(&self.disk, 3, &self.time).open("simulated").unwrap()
     }
 
     /// An engine whose rooms keep 100 hours of history, and this of what is older.

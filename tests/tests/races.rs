@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
-use lineal::{Bookmark, Engine, Error, Micros, Object, Result, Retention};
-use lineal_tests::world::options;
+use lineal::{Bookmark, Engine, Error, Object, Result, Retention};
+use lineal_tests::world::{options, options_at};
 use lineal_wal::sim::SimDisk;
 
 const HOUR: u64 = 3_600_000_000;
@@ -100,10 +100,7 @@ fn who_makes_room_before_needing_the_past_does_not_wait_for_himself() {
     for (name, need) in NEEDS {
         let disk = SimDisk::new();
         let time = Arc::new(AtomicU64::new(1_000 * HOUR));
-        let clock = Arc::clone(&time);
-        let clock = move || Micros(clock.load(Ordering::Relaxed));
-        let engine =
-            options(&disk, 1).clock(Arc::new(clock)).checkpoint_bytes(16 << 10).open("simulated").unwrap();
+        let engine = options_at(&disk, 1, &time).checkpoint_bytes(16 << 10).open("simulated").unwrap();
         let ten_hours = Some(Duration::from_secs(10 * 3_600));
         let rooms = engine.namespace("rooms").unwrap();
         rooms.set_retention(Retention { time: ten_hours, bytes: None }).unwrap();

@@ -11,7 +11,7 @@ use std::{
 };
 
 use lineal::{BookmarkError, Engine, Error, Micros, Object, Retention};
-use lineal_tests::{chooser::chooser, world::options};
+use lineal_tests::{chooser::chooser, world::options_at};
 use lineal_wal::sim::SimDisk;
 
 const HOUR: u64 = 3_600_000_000;
@@ -28,9 +28,7 @@ impl World {
     }
 
     fn open(&self) -> Engine {
-        let time = Arc::clone(&self.time);
-        let clock = move || Micros(time.load(Ordering::Relaxed));
-        options(&self.disk, 3).clock(Arc::new(clock)).open("simulated").unwrap()
+        options_at(&self.disk, 3, &self.time).open("simulated").unwrap()
     }
 
     fn pass(&self, hours: u64) {
@@ -245,8 +243,7 @@ fn a_crash_at_any_point_of_retiring_loses_nothing_that_is_kept() {
 fn the_background_gives_up_what_is_far_beyond_by_itself() {
     let world = World::new();
     let time = Arc::clone(&world.time);
-    let clock = move || Micros(time.load(Ordering::Relaxed));
-    let open = || options(&world.disk, 3).clock(Arc::new(clock.clone())).checkpoint_bytes(1 << 16);
+    let open = || options_at(&world.disk, 3, &time).checkpoint_bytes(1 << 16);
     let engine = open().background(true).open("simulated").unwrap();
     engine.namespace("rooms").unwrap().set_retention(hours(50)).unwrap();
     // Checkpoints come by themselves; they let the clock go on and find out what is beyond.

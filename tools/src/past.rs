@@ -10,8 +10,7 @@ use crate::{
     json::Line,
     open,
     stdout::Output,
-    tables,
-    when::When,
+    tables, when,
 };
 
 pub(crate) fn at(args: &args::At) -> Outcome {
@@ -61,12 +60,7 @@ fn get(view: &View<'_>, key: &str, json: bool) -> Outcome {
 pub(crate) fn diff(args: &args::Diff) -> Outcome {
     let engine = open::read_only(&args.dir)?;
     let object = open::object_with_history(&engine, &args.address)?;
-    let of = |when: &When| when.bookmark(&object);
-    let before = of(&args.before)?;
-    let after = match &args.after {
-        Some(after) => of(after)?,
-        None => object.bookmark().wait()?,
-    };
+    let (before, after) = when::points(&object, &args.before, args.after.as_ref())?;
     let mut out = Output::new();
     if let Some(table) = &args.table {
         let mut failed = None;

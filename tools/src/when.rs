@@ -157,6 +157,13 @@ pub(crate) fn show(time: Micros) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
+/// The bookmarks of two points in the object's history; without the second, of the newest commit.
+pub(crate) fn points(object: &Object, from: &When, to: Option<&When>) -> Result<(Bookmark, Bookmark), Error> {
+    let from = from.bookmark(object)?;
+    let to = to.map_or_else(|| object.bookmark().wait(), |to| to.bookmark(object))?;
+    Ok((from, to))
+}
+
 impl When {
     /// The bookmark of that point in the object's history.
     pub(crate) fn bookmark(&self, object: &Object) -> Result<Bookmark, Error> {

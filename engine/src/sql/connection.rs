@@ -79,11 +79,20 @@ impl Hooked {
 
     /// Memory that the connection holds for its pages, in bytes.
     fn cache_bytes(&self) -> usize {
-        let (mut now, mut most) = (0, 0);
         // SAFETY: the handle is open while its hooks are called.
-        unsafe { ffi::sqlite3_db_status(self.db, ffi::SQLITE_DBSTATUS_CACHE_USED, &mut now, &mut most, 0) };
-        usize::try_from(now).unwrap_or(0)
+        unsafe { status(self.db, ffi::SQLITE_DBSTATUS_CACHE_USED) }
     }
+}
+
+/// What SQLite counts of a connection, in bytes.
+///
+/// # Safety
+/// The handle is open.
+unsafe fn status(db: *mut ffi::sqlite3, what: i32) -> usize {
+    let (mut now, mut most) = (0, 0);
+    // SAFETY: the caller's word, and two places for the results.
+    unsafe { ffi::sqlite3_db_status(db, what, &mut now, &mut most, 0) };
+    usize::try_from(now).unwrap_or(0)
 }
 
 impl Connection {
@@ -338,12 +347,8 @@ impl Connection {
 
     /// Memory that the connection holds: pages, schema and statements, in bytes.
     fn memory_bytes(&self) -> usize {
-        let of = |what| {
-            let (mut now, mut most) = (0, 0);
-            // SAFETY: an open handle and two places for the results.
-            unsafe { ffi::sqlite3_db_status(self.db.handle(), what, &mut now, &mut most, 0) };
-            usize::try_from(now).unwrap_or(0)
-        };
+        // SAFETY: the connection is open for as long as it is there.
+        let of = |what| unsafe { status(self.db.handle(), what) };
         FIXED_BYTES
             + of(ffi::SQLITE_DBSTATUS_CACHE_USED)
             + of(ffi::SQLITE_DBSTATUS_SCHEMA_USED)

@@ -63,10 +63,8 @@ const RANDOM_BLOB_BYTES_MAX: i64 = 16 << 20;
 pub(super) fn register(db: &Connection, random: Random, length_max: usize) -> Result<()> {
     let pure = Flags::SQLITE_UTF8 | Flags::SQLITE_DETERMINISTIC | Flags::SQLITE_INNOCUOUS;
     let drawn = Flags::SQLITE_UTF8 | Flags::SQLITE_INNOCUOUS;
-    let has_mathematics =
-        db.query_row("SELECT sqlite_compileoption_used('ENABLE_MATH_FUNCTIONS')", [], |row| {
-            row.get::<_, bool>(0)
-        })?;
+    // SAFETY: a name that ends with a zero.
+    let has_mathematics = unsafe { ffi::sqlite3_compileoption_used(c"ENABLE_MATH_FUNCTIONS".as_ptr()) != 0 };
     if !has_mathematics {
         for (name, f) in UNARY {
             db.create_scalar_function(*name, 1, pure, move |context| {

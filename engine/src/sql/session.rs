@@ -44,32 +44,26 @@ impl Session {
         engine: &EngineInner,
         key: ObjectKey,
         valid_for: Seq,
-        pages: &dyn Pages,
+        host: &dyn Host,
     ) -> Result<Session> {
-        let connection = engine.sql.take(&engine.options, key, valid_for, pages)?;
-        Ok(Session::of(engine, key, connection))
+        let connection = engine.sql.take(&engine.options, key, valid_for, host)?;
+        Ok(Session::of(engine, key, connection, host))
     }
 
     /// Opens a connection over what a transaction has made of the object, all of whose pages it has deleted before.
-    pub(crate) fn take_new(engine: &EngineInner, key: ObjectKey, pages: &dyn Pages) -> Result<Session> {
-        let connection = engine.sql.take_new(&engine.options, key, pages)?;
-        Ok(Session { only_if_committed: true, ..Session::of(engine, key, connection) })
-    }
-
-    /// The session of a view: its statements must not write.
-    pub(crate) fn reading(self, engine: &EngineInner) -> Session {
-        self.connection.start(&engine.options.sql, false);
-        self
+    pub(crate) fn take_new(engine: &EngineInner, key: ObjectKey, host: &dyn Host) -> Result<Session> {
+        let connection = engine.sql.take_new(&engine.options, key, host)?;
+        Ok(Session { only_if_committed: true, ..Session::of(engine, key, connection, host) })
     }
 
     /// A session on a connection of its own.
-    pub(crate) fn alone(engine: &EngineInner, key: ObjectKey, pages: &dyn Pages) -> Result<Session> {
-        let connection = engine.sql.open(&engine.options, key.namespace, pages)?;
-        Ok(Session::of(engine, key, connection))
+    pub(crate) fn alone(engine: &EngineInner, key: ObjectKey, host: &dyn Host) -> Result<Session> {
+        let connection = engine.sql.open(&engine.options, key.namespace, host)?;
+        Ok(Session::of(engine, key, connection, host))
     }
 
-    fn of(engine: &EngineInner, key: ObjectKey, connection: Connection) -> Session {
-        connection.start(&engine.options.sql, true);
+    fn of(engine: &EngineInner, key: ObjectKey, connection: Connection, host: &dyn Host) -> Session {
+        connection.start(&engine.options.sql, host.is_writable());
         let changes_before = connection.db.total_changes();
         Session {
             connection,

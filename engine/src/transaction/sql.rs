@@ -32,9 +32,13 @@ fn newest_in_memory<'l>(layers: &'l Layers<'_>, key: &[u8]) -> Option<&'l [u8]> 
     }
 }
 
+/// The pages after page `after`; all of them for 0.
+fn pages_after(layers: Layers<'_>, after: u32) -> Range<'_> {
+    Range::new(layers, sql::page_key(after.saturating_add(1)).to_vec(), vec![sql::SPACE_SQL + 1])
+}
+
 fn last_page(layers: Layers<'_>) -> Result<u32> {
-    let space = (vec![sql::SPACE_SQL], vec![sql::SPACE_SQL + 1]);
-    let last = Range::new(layers, space.0, space.1).reverse().internal().next().transpose()?;
+    let last = pages_after(layers, 0).reverse().internal().next().transpose()?;
     Ok(last.and_then(|(key, _)| sql::page_number(&key)).unwrap_or(0))
 }
 
@@ -90,7 +94,7 @@ impl<'c> PageChanges<'c> {
     pub(super) fn cut_after(&mut self, after: u32, layers: Layers<'_>) -> Result<()> {
         self.cut_after = Some(after);
         let (start, end) = (sql::page_key(after.saturating_add(1)), [sql::SPACE_SQL + 1]);
-        self.changed.delta -= Range::new(layers, start.to_vec(), end.to_vec()).total_bytes()?;
+        self.changed.delta -= pages_after(layers, after).total_bytes()?;
         ops::delete_range(&mut self.changed.ops, &start, Some(&end));
         self.changed.count += 1;
         Ok(())
@@ -209,7 +213,6 @@ impl Tx<'_> {
 
     /// Forgets the database's uncommitted state, because everything in the object is deleted.
     pub(super) fn drop_sql(&mut self) {
-        self.touches_pages = true;
         self.pages_deleted += 1;
         if let Some(session) = self.sql.take() {
             self.sql_dropped |= session.is_dirty();
@@ -313,9 +316,7 @@ impl View<'_> {
     /// # Errors
     /// The items: [`Error::Damaged`](crate::Error::Damaged) or [`Error::Io`](crate::Error::Io).
     pub fn database_pages(&self) -> impl Iterator<Item = Result<(u32, Value)>> + '_ {
-        let (start, end) = (vec![sql::SPACE_SQL], vec![sql::SPACE_SQL + 1]);
-        let pages = Range::new(self.layers(), start, end).internal();
-        pages.filter_map(|entry| match entry {
+        pages_after(self.layers(), 0).internal().filter_map(|entry| match entry {
             Ok((key, page)) => sql::page_number(&key).map(|number| Ok((number, page))),
             Err(error) => Some(Err(error)),
         })

@@ -187,11 +187,10 @@ impl<'v> View<'v> {
     #[cfg(feature = "sql")]
     pub(super) fn start_sql(&self) -> Result<crate::sql::Session> {
         use crate::sql::Session;
-        let session = match &self.source {
+        match &self.source {
             Source::Held(engine, key, resident) => Session::take(engine, *key, resident.pages_seq, self),
             Source::Past(engine, _) => Session::alone(engine, self.key(), self),
-        };
-        Ok(session?.reading(self.engine()))
+        }
     }
 
     /// Ends a view of the newest state.

@@ -13,7 +13,7 @@ use crate::{
     restore,
     restore_many::{self, Counts},
     show, tables,
-    when::When,
+    when::{self, When},
 };
 
 /// Commits in the reply to one `history` or `blame`, and objects in that to one `restore_many`, that names no limit.
@@ -127,11 +127,7 @@ impl Session {
         after_key: Option<&[u8]>,
     ) -> Result<Answer, Refusal> {
         let object = self.settled_object(target)?;
-        let before = from.bookmark(&object)?;
-        let after = match to {
-            Some(to) => to.bookmark(&object)?,
-            None => object.bookmark().wait()?,
-        };
+        let (before, after) = when::points(&object, from, to)?;
         let (mut found, mut size) = (Vec::new(), 0);
         let mut diff = object.diff(&before, &after)?;
         if let Some(key) = after_key {
@@ -170,11 +166,7 @@ impl Session {
         limit: Option<u64>,
     ) -> Result<Answer, Refusal> {
         let object = self.settled_object(target)?;
-        let before = from.bookmark(&object)?;
-        let after = match to {
-            Some(to) => to.bookmark(&object)?,
-            None => object.bookmark().wait()?,
-        };
+        let (before, after) = when::points(&object, from, to)?;
         let (mut rows, mut size, mut more) = (Vec::new(), 0, false);
         let told = object.diff_rows(&before, &after, table, |row| {
             more = rows.len() as u64 >= limit.unwrap_or(u64::MAX);
