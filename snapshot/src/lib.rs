@@ -5,7 +5,8 @@
 //!   one, finding entries in it, reading its parts, verifying every byte of it;
 //! - what stands in the parts: [leaves](Leaf) and [runs](Run), and their compression;
 //! - [entries](EntryKey): how pieces of objects are named, ordered and located;
-//! - one bounded [cache](BlockCache) for all of that.
+//! - one bounded [cache](BlockCache) for all of that;
+//! - the archive: packs and the log's tail in an object store, and who may write there.
 //!
 //! It is *not* responsible for
 //! - which packs are live, which entry of which pack answers a read, and what compaction may drop: the engine's;
@@ -18,6 +19,8 @@
 //! [`read`](Pack::read). The layout of every byte stands in [`mod@format`].
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "archive")]
+pub mod archive;
 mod cache;
 mod codec;
 mod entry;

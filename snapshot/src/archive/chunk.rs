@@ -1,0 +1,296 @@
+//! The log in the archive: chunks of it, one after another, and the barrier that ends an epoch's.
+//!
+//! Each is one object under `<engine>/<epoch>/log/<n>`, created and never changed; what is next is found by asking for
+//! the next number. Body of the frame `LINLCHNK`, see `frame.rs`; all integers are little-endian:
+//! ```text
+//!     1 kind: 1 chunk, 2 barrier
+//!    16 engine, 8 epoch, 8 n, 16 nonce
+//!    32 hash at the end of the frame before (n - 1) in this epoch; zeros for the first
+//!       chunk:   8 first LSN, 8 last LSN, the log's durable bytes to the end
+//!       barrier: 8 the epoch that put it there
+//! ```
+//! A barrier at n says that the log of the epoch ends with n - 1: whoever creates chunk n later is told that it is
+//! taken. Several chunks may be under way at once, so some beyond n may exist or come to exist: they are dead, because
+//! what they hold counts as archived only after all before them. Barriers are never removed.
+
+use super::client::{Client, Created};
+use super::error::ArchiveError;
+use super::frame::Frame;
+use super::key::Keys;
+use crate::wire::Wire;
+use bytes::Bytes;
+use lineal_wal::{EngineId, Epoch, Lsn};
+
+/// The newest format version of chunks that this program reads, and the one that it writes.
+pub const CHUNK_VERSION: u16 = 1;
+
+/// Most bytes of the log in one chunk. Source: a decision; a record of the largest transaction must fit.
+pub const CHUNK_BYTES_MAX: u32 = 128 << 20;
+
+const FRAME: Frame = Frame {
+    magic: *b"LINLCHNK",
+    version: CHUNK_VERSION,
+    what: "a chunk of the log",
+    body_bytes_max: CHUNK_BYTES_MAX,
+};
+const CHUNK: u8 = 1;
+const BARRIER: u8 = 2;
+
+/// The hash that a chunk is followed by; it names the chunk and all before it in its epoch.
+pub type ChunkHash = [u8; 32];
+
+/// A part of one epoch's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its number in the epoch, from 1.
+    pub n: u64,
+    /// LSN of its first record.
+    pub first: Lsn,
+    /// LSN of its last record.
+    pub last: Lsn,
+    /// The records, as the log has them.
+    pub bytes: Bytes,
+    /// Names this chunk and all before it.
+    pub hash: ChunkHash,
+}
+
+/// What stands at a number of an epoch's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stands {
+    /// A chunk: the log goes on.
+    Chunk(Chunk),
+    /// A barrier: the log of this epoch has ended.
+    Barrier {
+        /// The epoch that put it there.
+        by: Epoch,
+    },
+    /// Nothing yet: the log ends here so far.
+    Nothing,
+}
+
+/// Chunk `n` of an epoch, and the hash of the one before: zeros for the first.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    engine: EngineId,
+    epoch: Epoch,
+    n: u64,
+    before: ChunkHash,
+}
+
+impl Place {
+    fn key(&self) -> String {
+        Keys(self.engine).chunk(self.epoch, self.n)
+    }
+
+    fn wrap(&self, kind: u8, nonce: [u8; 16], numbers: &[u64], bytes: &[u8]) -> Result<Bytes, ArchiveError> {
+        let mut body = Vec::with_capacity(128 + bytes.len());
+        body.push(kind);
+        body.extend_from_slice(&self.engine.0);
+        body.extend_from_slice(&self.epoch.0.to_le_bytes());
+        body.extend_from_slice(&self.n.to_le_bytes());
+        body.extend_from_slice(&nonce);
+        body.extend_from_slice(&self.before);
+        for number in numbers {
+            body.extend_from_slice(&number.to_le_bytes());
+        }
+        body.extend_from_slice(bytes);
+        FRAME.wrap(&self.key(), &body)
+    }
+
+    fn unwrap(&self, stored: &Bytes) -> Result<Stands, ArchiveError> {
+        let key = self.key();
+        let (body, hash) = FRAME.unwrap(&key, stored)?;
+        let damaged = |reason| ArchiveError::Damaged { key: key.clone(), reason };
+        let mut wire = Wire::new(&body);
+        let head = || "its body breaks a rule of the format";
+        let kind = wire.u8().ok_or_else(|| damaged(head()))?;
+        let engine = EngineId(wire.array().ok_or_else(|| damaged(head()))?);
+        if engine != self.engine {
+            return Err(ArchiveError::WrongEngine { key, expected: self.engine, found: engine });
+        }
+        let parsed = (|| {
+            let (epoch, n) = (Epoch(wire.u64()?), wire.u64()?);
+            let _nonce: [u8; 16] = wire.array()?;
+            let before: ChunkHash = wire.array()?;
+            Some((epoch, n, before, wire.u64()?))
+        })();
+        let (epoch, n, before, number) = parsed.ok_or_else(|| damaged(head()))?;
+        if (epoch, n) != (self.epoch, self.n) {
+            return Err(damaged("it is of another place in the log"));
+        }
+        if before != self.before {
+            return Err(damaged("it does not follow the chunk before it"));
+        }
+        match kind {
+            CHUNK => {
+                let (first, last) = (Lsn(number), Lsn(wire.u64().ok_or_else(|| damaged(head()))?));
+                if first == Lsn::NONE || first > last {
+                    return Err(damaged("its positions make no sense"));
+                }
+                Ok(Stands::Chunk(Chunk { n, first, last, bytes: body.slice(wire.at()..), hash }))
+            }
+            BARRIER if wire.is_empty() => Ok(Stands::Barrier { by: Epoch(number) }),
+            _ => Err(damaged(head())),
+        }
+    }
+}
+
+/// The end of one epoch's log in the archive: reads forward, or appends.
+///
+/// Invariant: `n` is the first number that it has not read or written, and `before` names everything before.
+#[derive(Debug, Clone)]
+pub struct LogEnd {
+    place: Place,
+}
+
+impl LogEnd {
+    /// Before the first chunk of an epoch's log.
+    #[must_use]
+    pub fn begin(engine: EngineId, epoch: Epoch) -> Self {
+        Self { place: Place { engine, epoch, n: 1, before: [0; 32] } }
+    }
+
+    /// Before chunk `n`, where `before` is the hash of the chunk before it.
+    #[must_use]
+    pub fn at(engine: EngineId, epoch: Epoch, n: u64, before: ChunkHash) -> Self {
+        Self { place: Place { engine, epoch, n, before } }
+    }
+
+    /// The next number.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        self.place.n
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.place.epoch
+    }
+
+    /// Asks what stands at the next number; a chunk is passed by. One request.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Damaged`] for what is none or does not follow; as [`Client::get`].
+    pub async fn read(&mut self, client: &Client) -> Result<Stands, ArchiveError> {
+        let found = client.get_as(&self.place.key(), |bytes| self.place.unwrap(bytes)).await?;
+        let Some((stands, _)) = found else {
+            return Ok(Stands::Nothing);
+        };
+        if let Stands::Chunk(chunk) = &stands {
+            self.pass(chunk.hash);
+        }
+        Ok(stands)
+    }
+
+    /// Makes the next chunk and passes it by: several may be [put](NextChunk::put) at once, and each is archived when
+    /// all before it are. Sends nothing.
+    ///
+    /// # Errors
+    /// [`ArchiveError::TooLarge`].
+    ///
+    /// # Panics
+    /// If `first` is none or above `last`.
+    pub fn append(
+        &mut self,
+        client: &Client,
+        first: Lsn,
+        last: Lsn,
+        bytes: &[u8],
+    ) -> Result<NextChunk, ArchiveError> {
+        assert!(first > Lsn::NONE && first <= last, "a chunk holds records");
+        let stored = self.place.wrap(CHUNK, client.nonce(), &[first.0, last.0], bytes)?;
+        let mut hash = [0; 32];
+        hash.copy_from_slice(&stored[stored.len() - 32..]);
+        let next = NextChunk { place: self.place, stored, last, hash };
+        self.pass(hash);
+        Ok(next)
+    }
+
+    /// Ends this epoch's log for `by`: reads to the first number where nothing stands and puts the barrier there. Gives
+    /// the chunks that are before it to `visit`, and says which epoch's barrier it is: that of `by`, or an earlier one.
+    /// When it answers, nothing is ever archived in this epoch again.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read) and [`Client::create`], and those of `visit`.
+    pub async fn close(
+        &mut self,
+        client: &Client,
+        by: Epoch,
+        mut visit: impl FnMut(Chunk) -> Result<(), ArchiveError>,
+    ) -> Result<Epoch, ArchiveError> {
+        loop {
+            match self.read(client).await? {
+                Stands::Chunk(chunk) => visit(chunk)?,
+                Stands::Barrier { by } => return Ok(by),
+                Stands::Nothing => {
+                    let barrier = self.place.wrap(BARRIER, client.nonce(), &[by.0], &[])?;
+                    if let Created::Won(_) = client.create(&self.place.key(), barrier).await? {
+                        return Ok(by);
+                    }
+                    // A chunk came first: it counts, and the barrier goes behind it.
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, hash: ChunkHash) {
+        self.place.n += 1;
+        self.place.before = hash;
+    }
+}
+
+/// A chunk that is ready to be stored.
+#[derive(Debug, Clone)]
+pub struct NextChunk {
+    place: Place,
+    stored: Bytes,
+    last: Lsn,
+    hash: ChunkHash,
+}
+
+impl NextChunk {
+    /// Its number.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        self.place.n
+    }
+
+    /// LSN of its last record.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        self.last
+    }
+
+    /// Names it and all before it.
+    #[must_use]
+    pub fn hash(&self) -> ChunkHash {
+        self.hash
+    }
+
+    /// Stores it. When it answers it is in the store; it is *archived* when all before it are, too. May be called again
+    /// after [`ArchiveError::Unavailable`].
+    ///
+    /// # Errors
+    /// [`ArchiveError::Fenced`] if a barrier stands there, [`ArchiveError::Diverged`] if another chunk does, and as
+    /// [`Client::create`].
+    pub async fn put(&self, client: &Client) -> Result<(), ArchiveError> {
+        let key = self.place.key();
+        let Created::Taken(found) = client.create(&key, self.stored.clone()).await? else {
+            return Ok(());
+        };
+        match self.place.unwrap(&found.bytes)? {
+            Stands::Barrier { by } => Err(ArchiveError::Fenced { epoch: self.place.epoch, by }),
+            _ => Err(ArchiveError::Diverged { key, reason: "another chunk stands there" }),
+        }
+    }
+
+    /// Reads it back, and compares. For whoever gives up the local log because of it.
+    ///
+    /// # Errors
+    /// As [`Client::get_verified`].
+    pub async fn read_back(&self, client: &Client) -> Result<(), ArchiveError> {
+        let bytes = self.stored.len() as u64;
+        client.get_verified(&self.place.key(), bytes, &blake3::hash(&self.stored)).await.map(drop)
+    }
+}

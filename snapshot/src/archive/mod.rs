@@ -1,0 +1,55 @@
+//! The archive: packs and the log's tail in an object store.
+//!
+//! From the bottom up: a [`Store`] answers single requests ([`Remote`], [`Folder`]; [`Location`] makes one from a URL);
+//! a [`Client`] tries again, settles what became of conditional puts and believes only what it checked; on it stand
+//! the [`Lease`], the [`Manifest`] and the log's [chunks](Chunk), which [`take_over`] puts in order. [`TailUpload`] sends
+//! the log as it grows, [`archive_packs`] the packs; [`fetch_pack`] brings one back. Futures run on the one thread of the [`Runtime`]. Names of keys stand in `key.rs`, layouts at the head of the file that encodes them.
+//!
+//! Nothing is ever listed: the manifest names the packs, and the next chunk is found by asking for the next number.
+
+mod chunk;
+mod client;
+mod error;
+mod fetch;
+mod folder;
+mod frame;
+mod key;
+mod lease;
+mod location;
+mod manifest;
+mod pace;
+mod packs;
+mod probe;
+mod queue;
+mod remote;
+mod runtime;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+mod store;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod writer;
+
+pub use chunk::{CHUNK_BYTES_MAX, CHUNK_VERSION, Chunk, ChunkHash, LogEnd, NextChunk, Stands};
+pub use client::{Client, Created, Replaced};
+pub use error::{ArchiveError, ArchiveErrorKind};
+pub use fetch::{Fetched, fetch_pack};
+pub use folder::Folder;
+pub use key::Keys;
+pub use lease::{Claim, LEASE_VERSION, Lease};
+pub use location::Location;
+pub use manifest::{
+    ArchivedLog, ArchivedPack, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, ManifestWriter,
+};
+pub use pace::{Pace, Patience, RealPace};
+pub use packs::{Live, LocalPack, archive_packs};
+pub use probe::probe;
+pub use queue::{ChunkQueue, Cut, Lag, Rhythm};
+pub use remote::Remote;
+pub use runtime::Runtime;
+pub use store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
+pub use tail::{Calls, DurableLog, LogPiece, TailUpload};
+pub use traffic::Traffic;
+pub use writer::{Writer, take_over};

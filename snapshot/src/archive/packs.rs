@@ -1,0 +1,165 @@
+//! Brings the packs in the store, and the manifest that names them, to what is live here.
+//!
+//! A pack is hashed, uploaded under its number and hash, and read back; only then the manifest lists it. Everything
+//! before that change is repeatable: a crash leaves packs that nobody names, or names that are all there.
+
+use super::client::Client;
+use super::error::ArchiveError;
+use super::key::Keys;
+use super::manifest::{ArchivedLog, ArchivedPack, Manifest, ManifestWriter};
+use super::remote::PIECE_BYTES;
+use super::store::Source;
+use crate::entry::PackNumber;
+use crate::sync::Arc;
+use lineal_wal::{Disk, DiskFile, EngineId, Epoch, Lsn, Micros, OpenMode};
+use std::io;
+
+/// How often a pack is sent that is stored as something else. Source: a decision.
+const SENDS_MAX: u32 = 3;
+
+/// A sealed pack on the local disk.
+#[derive(Debug, Clone)]
+pub struct LocalPack {
+    /// Its number.
+    pub number: PackNumber,
+    /// Its file.
+    pub source: Arc<dyn Source>,
+}
+
+impl LocalPack {
+    /// A pack of a data directory. It stays readable though compaction removes its file meanwhile.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Local`].
+    pub fn open(disk: &dyn Disk, number: PackNumber) -> Result<Self, ArchiveError> {
+        let open = || {
+            let file = disk.open(&number.path(), OpenMode::Read)?;
+            let bytes = file.len()?;
+            Ok(Self { number, source: Arc::new(PackSource { file, bytes }) })
+        };
+        open().map_err(|source: io::Error| ArchiveError::Local { source: Arc::new(source) })
+    }
+}
+
+#[derive(Debug)]
+struct PackSource {
+    file: Box<dyn DiskFile>,
+    bytes: u64,
+}
+
+impl Source for PackSource {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+}
+
+/// What is live here.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// All live packs, ascending by number.
+    pub packs: Vec<LocalPack>,
+    /// They hold every commit up to this one; it is durable.
+    pub line: Lsn,
+    /// The logs that hold what is above it, as far as they are archived.
+    pub logs: Vec<ArchivedLog>,
+    /// What happened before may be gone.
+    pub horizon: Micros,
+    /// What the engine keeps in the manifest.
+    pub note: Vec<u8>,
+}
+
+impl Live {
+    fn is_in(&self, manifest: &Manifest, packs: &[ArchivedPack]) -> bool {
+        manifest.packs == packs
+            && manifest.line == self.line
+            && manifest.logs == self.logs
+            && manifest.horizon >= self.horizon
+            && manifest.note == self.note
+    }
+}
+
+/// Uploads the packs that the archive has not, verifies them, and changes the manifest to what is live. When it answers
+/// the archive holds all of it. Asks the store for nothing if it does already.
+///
+/// A pack is known by its number, which no engine uses twice.
+///
+/// # Errors
+/// [`ArchiveError::Damaged`] if the store does not keep what it is sent; [`ArchiveError::Diverged`] if it names a pack
+/// of the same number and another size; [`ArchiveError::Local`]; as [`ManifestWriter::change`].
+pub async fn archive_packs(
+    client: &Client,
+    manifest: &mut ManifestWriter,
+    epoch: Epoch,
+    time: Micros,
+    live: &Live,
+) -> Result<(), ArchiveError> {
+    let engine = manifest.manifest().engine;
+    let mut packs = Vec::with_capacity(live.packs.len());
+    for pack in &live.packs {
+        let listed = manifest.manifest().packs.iter().find(|listed| listed.number == pack.number);
+        match listed {
+            Some(listed) if listed.bytes == pack.source.len() => packs.push(listed.clone()),
+            Some(listed) => {
+                let key = listed.key(&Keys(engine));
+                return Err(ArchiveError::Diverged { key, reason: "the local pack has another size" });
+            }
+            None => packs.push(send(client, engine, pack).await?),
+        }
+    }
+    if live.is_in(manifest.manifest(), &packs) {
+        return Ok(());
+    }
+    manifest
+        .change(client, epoch, time, |next| {
+            next.packs.clone_from(&packs);
+            next.line = live.line;
+            next.logs.clone_from(&live.logs);
+            next.horizon = next.horizon.max(live.horizon);
+            next.note.clone_from(&live.note);
+        })
+        .await
+}
+
+/// Uploads one pack until it reads back.
+async fn send(client: &Client, engine: EngineId, pack: &LocalPack) -> Result<ArchivedPack, ArchiveError> {
+    let bytes = pack.source.len();
+    let hash = hash(Arc::clone(&pack.source)).await?;
+    let archived = ArchivedPack { number: pack.number, bytes, hash: *hash.as_bytes() };
+    let key = archived.key(&Keys(engine));
+    let mut sends = 1;
+    loop {
+        client.upload(&key, Arc::clone(&pack.source)).await?;
+        match client.read_through(&key, bytes, &hash, |_| Ok(())).await {
+            Ok(()) => return Ok(archived),
+            Err(ArchiveError::Damaged { .. } | ArchiveError::Missing { .. }) if sends < SENDS_MAX => {
+                client.pause(sends).await;
+                sends += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// BLAKE3 of all bytes of a source.
+pub(crate) async fn hash(source: Arc<dyn Source>) -> Result<blake3::Hash, ArchiveError> {
+    let work = move || -> io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        let piece_bytes = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX);
+        let mut piece = Vec::new();
+        let mut at = 0;
+        while at < source.len() {
+            let left = usize::try_from(source.len() - at).unwrap_or(usize::MAX);
+            piece.resize(left.min(piece_bytes), 0);
+            source.read_exact_at(&mut piece, at)?;
+            hasher.update(&piece);
+            at += piece.len() as u64;
+        }
+        Ok(hasher.finalize())
+    };
+    let hashed = tokio::task::spawn_blocking(work).await.map_err(|_| ArchiveError::Closed)?;
+    hashed.map_err(|source| ArchiveError::Local { source: Arc::new(source) })
+}

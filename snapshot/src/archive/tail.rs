@@ -1,0 +1,236 @@
+//! Sends the durable log to the store, chunk after chunk, several at once, for as long as it lasts.
+//!
+//! One task of the [runtime](super::Runtime) cuts what [`ChunkQueue`] says, and a task for each chunk puts it, again and
+//! again while the store fails: the log waits where it is, bounded by what may be under way, and commits go on. What is
+//! archived is told in order. It ends when it is told to and all is archived, or when the archive is not ours any more.
+
+use super::chunk::{LogEnd, NextChunk};
+use super::client::Client;
+use super::error::{ArchiveError, ArchiveErrorKind};
+use super::queue::{ChunkQueue, Cut, Lag, Rhythm};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use lineal_wal::Lsn;
+use std::fmt::{self, Debug};
+use std::io;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// How long a failed chunk rests between two operations of the client, as after so many failures.
+const REST: u32 = 8;
+
+/// Whole records, as the log has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPiece {
+    /// The first one's position.
+    pub first: Lsn,
+    /// The last one's position.
+    pub last: Lsn,
+    /// Their bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// An engine's log, as far as it is durable here.
+pub trait DurableLog: Send + Sync + Debug {
+    /// The newest durable position.
+    fn durable(&self) -> Lsn;
+
+    /// About how many durable bytes there are after a position.
+    fn bytes_after(&self, after: Lsn) -> u64;
+
+    /// Durable records from directly after `after` on: as many whole ones as fit `bytes_max`, and one at least.
+    /// `None` if there are none. Blocks.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Local`].
+    fn read(&self, after: Lsn, bytes_max: u32) -> Result<Option<LogPiece>, ArchiveError>;
+}
+
+/// What is said between the engine and its upload.
+pub struct Calls {
+    wake: Notify,
+    wanted: AtomicU64,
+    stop: AtomicBool,
+    /// Written by the upload alone, in order.
+    archived: AtomicU64,
+    tell: Box<dyn Fn(Lsn) + Send + Sync>,
+    state: Mutex<(Lag, Option<ArchiveError>)>,
+}
+
+impl Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").field("archived", &self.archived()).finish_non_exhaustive()
+    }
+}
+
+impl Calls {
+    /// `tell` is called with each new archived position, on the archive's thread.
+    #[must_use]
+    pub fn new(archived: Lsn, tell: Box<dyn Fn(Lsn) + Send + Sync>) -> Arc<Self> {
+        Arc::new(Self {
+            wake: Notify::new(),
+            wanted: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            archived: AtomicU64::new(archived.0),
+            tell,
+            state: Mutex::new((Lag::default(), None)),
+        })
+    }
+
+    /// The log has more that is durable.
+    pub fn more(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Somebody waits until this is in the store.
+    pub fn want(&self, lsn: Lsn) {
+        if self.wanted.fetch_max(lsn.0, Ordering::AcqRel) < lsn.0 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The upload is to end when all that is durable now is archived.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Everything up to here is in the store.
+    #[must_use]
+    pub fn archived(&self) -> Lsn {
+        Lsn(self.archived.load(Ordering::Acquire))
+    }
+
+    /// How far the store was behind when the upload last looked.
+    #[must_use]
+    pub fn lag(&self) -> Lag {
+        self.state.lock().0
+    }
+
+    /// Why the store does not take anything at the moment, if it does not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<ArchiveError> {
+        self.state.lock().1.clone()
+    }
+}
+
+/// The upload of one epoch's log.
+#[derive(Debug)]
+pub struct TailUpload {
+    client: Client,
+    end: LogEnd,
+    log: Arc<dyn DurableLog>,
+    queue: ChunkQueue,
+    rhythm: Rhythm,
+    calls: Arc<Calls>,
+}
+
+impl TailUpload {
+    /// Goes on behind what `calls` says is archived, with the next chunk at `end`.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        end: LogEnd,
+        log: Arc<dyn DurableLog>,
+        rhythm: Rhythm,
+        calls: Arc<Calls>,
+    ) -> Self {
+        let queue = ChunkQueue::new(rhythm, calls.archived());
+        Self { client, end, log, queue, rhythm, calls }
+    }
+
+    /// Uploads until it is told to [stop](Calls::stop); then everything that is durable is archived. Asks the store for
+    /// nothing while nothing is new.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Fenced`], and whatever else time does not mend. Nothing more is archived then. What the store
+    /// may take later, such as after an outage or when its rights were mended, is tried for ever.
+    pub async fn run(mut self) -> Result<(), ArchiveError> {
+        let mut puts = JoinSet::new();
+        loop {
+            let next = self.cut(&mut puts).await?;
+            let durable = self.log.durable();
+            if puts.is_empty() && self.queue.archived() >= durable && self.calls.stop.load(Ordering::Acquire)
+            {
+                return Ok(());
+            }
+            let wait = match next {
+                Cut::At(due) => Some(due.saturating_sub(self.client.now())),
+                Cut::Now | Cut::Never => None,
+            };
+            let pause = self.client.sleep(wait.unwrap_or(Duration::ZERO));
+            tokio::select! {
+                biased;
+                Some(done) = puts.join_next() => {
+                    // A put that panicked is a bug, and one that was ended ends with the runtime.
+                    let chunk: NextChunk = done.map_err(|_| ArchiveError::Closed)??;
+                    self.stored(&chunk);
+                }
+                () = self.calls.wake.notified() => {}
+                () = pause, if wait.is_some() => {}
+            }
+        }
+    }
+
+    /// Cuts what is due.
+    async fn cut(
+        &mut self,
+        puts: &mut JoinSet<Result<NextChunk, ArchiveError>>,
+    ) -> Result<Cut, ArchiveError> {
+        loop {
+            let (after, now) = (self.queue.cut_to(), self.client.now());
+            let (durable, bytes) = (self.log.durable(), self.log.bytes_after(after));
+            let stopping = self.calls.stop.load(Ordering::Acquire);
+            let wanted = if stopping { durable } else { Lsn(self.calls.wanted.load(Ordering::Acquire)) };
+            self.calls.state.lock().0 = self.queue.lag(durable, bytes, now);
+            let next = self.queue.next(durable, bytes, wanted, now);
+            if next != Cut::Now {
+                return Ok(next);
+            }
+            let (log, bytes_max) = (Arc::clone(&self.log), self.rhythm.chunk_bytes);
+            let piece = tokio::task::spawn_blocking(move || log.read(after, bytes_max)).await;
+            let Some(piece) = piece.map_err(|_| ArchiveError::Closed)?? else {
+                return Ok(Cut::Never);
+            };
+            let follows = piece.first == after.next() && piece.last <= self.log.durable();
+            if !follows {
+                let wrong = io::Error::other("the log gave records that do not follow or are not durable");
+                return Err(ArchiveError::Local { source: Arc::new(wrong) });
+            }
+            let chunk = self.end.append(&self.client, piece.first, piece.last, &piece.bytes)?;
+            self.queue.cut(chunk.n(), chunk.last(), now);
+            puts.spawn(put(self.client.clone(), chunk, Arc::clone(&self.calls)));
+        }
+    }
+
+    fn stored(&mut self, chunk: &NextChunk) {
+        if self.queue.stored(chunk.n()) {
+            let archived = self.queue.archived();
+            self.calls.archived.store(archived.0, Ordering::Release);
+            (self.calls.tell)(archived);
+        }
+    }
+}
+
+/// Puts one chunk, however long it takes.
+async fn put(client: Client, chunk: NextChunk, calls: Arc<Calls>) -> Result<NextChunk, ArchiveError> {
+    loop {
+        let put = chunk.put(&client).await;
+        let passes =
+            |error: &ArchiveError| matches!(error.kind(), ArchiveErrorKind::Retry | ArchiveErrorKind::Setup);
+        match put {
+            Ok(()) => {
+                calls.state.lock().1 = None;
+                return Ok(chunk);
+            }
+            Err(error) if passes(&error) => {
+                calls.state.lock().1 = Some(error);
+                client.pause(REST).await;
+            }
+            Err(error) => {
+                calls.state.lock().1 = Some(error.clone());
+                return Err(error);
+            }
+        }
+    }
+}
