@@ -7,6 +7,7 @@
 //!
 //! Nothing is ever listed: the manifest names the packs, and the next chunk is found by asking for the next number.
 
+mod book;
 mod chunk;
 mod client;
 mod error;
@@ -23,6 +24,7 @@ mod probe;
 mod queue;
 mod remote;
 mod runtime;
+mod service;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod store;
@@ -32,6 +34,7 @@ mod tests;
 mod traffic;
 mod writer;
 
+pub use book::ChunkBook;
 pub use chunk::{CHUNK_BYTES_MAX, CHUNK_VERSION, Chunk, ChunkHash, LogEnd, NextChunk, Stands};
 pub use client::{Client, Created, Replaced};
 pub use error::{ArchiveError, ArchiveErrorKind};
@@ -49,6 +52,7 @@ pub use probe::probe;
 pub use queue::{ChunkQueue, Cut, Lag, Rhythm};
 pub use remote::Remote;
 pub use runtime::Runtime;
+pub use service::{Host, LeaseTerm, LiveState, PackCalls, Service};
 pub use store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
 pub use tail::{Calls, DurableLog, LogPiece, TailUpload};
 pub use traffic::Traffic;

@@ -23,6 +23,10 @@ impl DurableLog for TestLog {
         Lsn(*self.0.lock())
     }
 
+    fn begins(&self) -> Lsn {
+        Lsn(1)
+    }
+
     fn bytes_after(&self, after: Lsn) -> u64 {
         8 * (self.durable().0 - after.0)
     }
@@ -55,7 +59,8 @@ fn upload(client: &Client, end: LogEnd, log: &Arc<TestLog>, archived: Lsn) -> Ru
     let calls = Calls::new(archived, Box::new(tell));
     let rhythm = Rhythm { chunk_bytes: 80, chunks_max: 3, ..Rhythm::default() };
     let dyn_log: Arc<dyn DurableLog> = Arc::<TestLog>::clone(log);
-    let upload = TailUpload::new(client.clone(), end, dyn_log, rhythm, Arc::clone(&calls));
+    let book = Arc::new(Mutex::new(ChunkBook::new(&[])));
+    let upload = TailUpload::new(client.clone(), end, dyn_log, rhythm, Arc::clone(&calls), book);
     let (tell_end, end) = std::sync::mpsc::channel();
     let runtime = Runtime::start().unwrap();
     runtime.spawn(async move {

@@ -1,0 +1,268 @@
+//! What runs for as long as an engine with an archive is open: the log's upload, the packs', and the lease.
+//!
+//! ```text
+//!   take_over ──▶ packs, if the log here does not reach back to the archive's end
+//!                   │
+//!                   ├──▶ log, chunk after chunk ──────────────────┐  until it is told to stop,
+//!                   ├──▶ packs, whenever they change              ├─▶ or the archive is not ours any more
+//!                   └──▶ lease, every so often                    ┘
+//! ```
+//! Nothing is asked of the store while nothing changes, but for the lease.
+
+use super::book::ChunkBook;
+use super::chunk::LogEnd;
+use super::client::Client;
+use super::error::{ArchiveError, ArchiveErrorKind};
+use super::lease::Lease;
+use super::manifest::{Manifest, ManifestWriter};
+use super::packs::{Live, LocalPack, archive_packs};
+use super::queue::Rhythm;
+use super::tail::{Calls, DurableLog, TailUpload};
+use super::writer::Writer;
+use crate::sync::{Arc, Mutex};
+use lineal_wal::{Epoch, Lsn, Micros};
+use std::fmt::Debug;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long packs that could not be brought to the store rest, as after so many failures of the client.
+const REST: u32 = 8;
+
+/// What is live in an engine at one moment, but for its log.
+#[derive(Debug, Clone)]
+pub struct LiveState {
+    /// All live packs, ascending by number.
+    pub packs: Vec<LocalPack>,
+    /// They hold every commit up to this one; it is durable.
+    pub line: Lsn,
+    /// What happened before may be gone.
+    pub horizon: Micros,
+    /// What the engine keeps in the manifest.
+    pub note: Vec<u8>,
+}
+
+/// An engine, as its archive sees it.
+pub trait Host: Send + Sync + Debug {
+    /// The wall clock.
+    fn now(&self) -> Micros;
+
+    /// What is live now. Blocks for a moment.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Local`]; it is asked again later.
+    fn live(&self) -> Result<LiveState, ArchiveError>;
+
+    /// The store holds this manifest now, and all that it names was read back.
+    fn listed(&self, manifest: &Manifest);
+}
+
+/// How the lease is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTerm {
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// How often it is renewed.
+    pub renewed: Duration,
+}
+
+impl Default for LeaseTerm {
+    /// Three minutes, renewed each minute. Source: decisions; sixty requests an hour, and two may fail in a row.
+    fn default() -> Self {
+        Self { lasts: Duration::from_secs(180), renewed: Duration::from_secs(60) }
+    }
+}
+
+impl LeaseTerm {
+    /// When a lease that is taken or renewed now ends.
+    #[must_use]
+    pub fn until(&self, now: Micros) -> Micros {
+        Micros(now.0.saturating_add(u64::try_from(self.lasts.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// What an engine says to its archive's service, beside [`Calls`].
+#[derive(Debug, Default)]
+pub struct PackCalls {
+    changed: Notify,
+    trouble: Mutex<Option<ArchiveError>>,
+}
+
+impl PackCalls {
+    /// Packs have changed.
+    pub fn changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Why packs do not get to the store at the moment, if so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<ArchiveError> {
+        self.trouble.lock().clone()
+    }
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Service {
+    client: Client,
+    lease: Lease,
+    term: LeaseTerm,
+    manifest: ManifestWriter,
+    end: LogEnd,
+    book: Arc<Mutex<ChunkBook>>,
+    log: Arc<dyn DurableLog>,
+    rhythm: Rhythm,
+    calls: Arc<Calls>,
+    packs: Arc<PackCalls>,
+    host: Arc<dyn Host>,
+}
+
+impl Service {
+    /// For an archive that was taken over, whose chunks are in `book`, and of which `calls` know how far it goes.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        writer: Writer,
+        book: ChunkBook,
+        log: Arc<dyn DurableLog>,
+        host: Arc<dyn Host>,
+        calls: Arc<Calls>,
+        packs: Arc<PackCalls>,
+    ) -> Self {
+        let Writer { lease, manifest, log: end } = writer;
+        let book = Arc::new(Mutex::new(book));
+        let (term, rhythm) = (LeaseTerm::default(), Rhythm::default());
+        Self { client, lease, term, manifest, end, book, log, rhythm, calls, packs, host }
+    }
+
+    /// How eagerly the log goes to the store.
+    #[must_use]
+    pub fn rhythm(mut self, rhythm: Rhythm) -> Self {
+        self.rhythm = rhythm;
+        self
+    }
+
+    /// How the lease is kept.
+    #[must_use]
+    pub fn term(mut self, term: LeaseTerm) -> Self {
+        self.term = term;
+        self
+    }
+
+    /// Runs until `calls` are told to stop; then the store holds everything that is durable, packs included, and the
+    /// lease is given back.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Fenced`], [`ArchiveError::Diverged`], and whatever else time does not mend. Nothing more is
+    /// archived then.
+    pub async fn run(self) -> Result<(), ArchiveError> {
+        let Self { client, mut lease, term, manifest, end, book, log, rhythm, calls, packs, host } = self;
+        let mut packer = Packer {
+            epoch: lease.epoch(),
+            client: client.clone(),
+            manifest,
+            book: Arc::clone(&book),
+            calls: packs,
+            host: Arc::clone(&host),
+        };
+        packer.host.listed(packer.manifest.manifest());
+        if log.begins() > calls.archived().next() {
+            packer.bring().await?;
+            calls.skip_to(packer.manifest.manifest().line);
+        }
+        let upload = TailUpload::new(client.clone(), end, log, rhythm, Arc::clone(&calls), book);
+        tokio::select! {
+            biased;
+            ended = upload.run() => ended?,
+            ended = packer.run() => ended?,
+            ended = keep(&client, &mut lease, term, &*host) => ended?,
+        }
+        packer.bring().await?;
+        lease.give_back(&client).await
+    }
+}
+
+/// Renews the lease, for ever.
+async fn keep(
+    client: &Client,
+    lease: &mut Lease,
+    term: LeaseTerm,
+    host: &dyn Host,
+) -> Result<(), ArchiveError> {
+    loop {
+        client.sleep(term.renewed).await;
+        match lease.renew(client, term.until(host.now())).await {
+            Ok(()) => {}
+            // The lease lasts longer than this; the upload says what the store's trouble is.
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// True for what the store may mend.
+fn is_passing(error: &ArchiveError) -> bool {
+    matches!(error.kind(), ArchiveErrorKind::Retry | ArchiveErrorKind::Setup | ArchiveErrorKind::Local)
+}
+
+/// Brings packs to the store.
+#[derive(Debug)]
+struct Packer {
+    epoch: Epoch,
+    client: Client,
+    manifest: ManifestWriter,
+    book: Arc<Mutex<ChunkBook>>,
+    calls: Arc<PackCalls>,
+    host: Arc<dyn Host>,
+}
+
+impl Packer {
+    /// Whenever they change, for ever.
+    async fn run(&mut self) -> Result<(), ArchiveError> {
+        loop {
+            self.bring().await?;
+            self.calls.changed.notified().await;
+        }
+    }
+
+    /// Once, however often the store fails.
+    async fn bring(&mut self) -> Result<(), ArchiveError> {
+        loop {
+            let brought = self.try_bring().await;
+            match brought {
+                Ok(()) => {
+                    *self.calls.trouble.lock() = None;
+                    return Ok(());
+                }
+                Err(error) if is_passing(&error) => {
+                    *self.calls.trouble.lock() = Some(error);
+                    self.client.pause(REST).await;
+                }
+                Err(error) => {
+                    *self.calls.trouble.lock() = Some(error.clone());
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn try_bring(&mut self) -> Result<(), ArchiveError> {
+        let host = Arc::clone(&self.host);
+        let live =
+            tokio::task::spawn_blocking(move || host.live()).await.map_err(|_| ArchiveError::Closed)??;
+        let LiveState { packs, line, horizon, note } = live;
+        let known = self.manifest.manifest();
+        // Logs alone are no reason for a change: what a manifest says of them stays right.
+        let same = known.line == line
+            && known.note == note
+            && known.horizon >= horizon
+            && known.packs.iter().map(|pack| pack.number).eq(packs.iter().map(|pack| pack.number));
+        if same {
+            return Ok(());
+        }
+        let logs = self.book.lock().logs_above(line, self.epoch);
+        let live = Live { packs, line, logs, horizon, note };
+        archive_packs(&self.client, &mut self.manifest, self.epoch, self.host.now(), &live).await?;
+        self.host.listed(self.manifest.manifest());
+        Ok(())
+    }
+}
