@@ -17,11 +17,14 @@ use super::lease::Lease;
 use super::manifest::{Manifest, ManifestWriter};
 use super::packs::{Live, LocalPack, archive_packs};
 use super::queue::Rhythm;
+use super::store::Source;
 use super::tail::{Calls, DurableLog, TailUpload};
 use super::writer::Writer;
 use crate::sync::{Arc, Mutex};
+use bytes::Bytes;
 use lineal_wal::{Epoch, Lsn, Micros};
 use std::fmt::Debug;
+use std::io;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -39,6 +42,9 @@ pub struct LiveState {
     pub horizon: Micros,
     /// What the engine keeps in the manifest.
     pub note: Vec<u8>,
+    /// What the note names: keys that say their content, and that. In the store and read back before the manifest is
+    /// changed.
+    pub beside: Vec<(String, Bytes)>,
 }
 
 /// An engine, as its archive sees it.
@@ -249,7 +255,7 @@ impl Packer {
         let host = Arc::clone(&self.host);
         let live =
             tokio::task::spawn_blocking(move || host.live()).await.map_err(|_| ArchiveError::Closed)??;
-        let LiveState { packs, line, horizon, note } = live;
+        let LiveState { packs, line, horizon, note, beside } = live;
         let known = self.manifest.manifest();
         // Logs alone are no reason for a change: what a manifest says of them stays right.
         let same = known.line == line
@@ -259,10 +265,32 @@ impl Packer {
         if same {
             return Ok(());
         }
+        for (key, bytes) in beside {
+            let (length, hash) = (bytes.len() as u64, blake3::hash(&bytes));
+            self.client.upload(&key, Arc::new(Held(bytes))).await?;
+            self.client.get_verified(&key, length, &hash).await?;
+        }
         let logs = self.book.lock().logs_above(line, self.epoch);
         let live = Live { packs, line, logs, horizon, note };
         archive_packs(&self.client, &mut self.manifest, self.epoch, self.host.now(), &live).await?;
         self.host.listed(self.manifest.manifest());
+        Ok(())
+    }
+}
+
+/// Bytes in memory, as a source.
+#[derive(Debug)]
+struct Held(Bytes);
+
+impl Source for Held {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let held = self.0.get(start..).and_then(|rest| rest.get(..bytes.len()));
+        bytes.copy_from_slice(held.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 }
