@@ -35,6 +35,10 @@ impl Host for EngineHost {
 
     fn live(&self) -> std::result::Result<LiveState, ArchiveError> {
         let engine = self.engine.upgrade().ok_or(ArchiveError::Closed)?;
+        if engine.archive.as_ref().is_some_and(|archive| !archive.has_roots()) {
+            let why = std::io::Error::other("the tree of roots is still being fetched");
+            return Err(ArchiveError::Local { source: Arc::new(why) });
+        }
         let note = self.shared.state.lock().note.clone();
         live(&engine, note).map_err(|error| ArchiveError::Local { source: Arc::new(error) })
     }

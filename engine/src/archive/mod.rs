@@ -28,7 +28,7 @@ use lineal_snapshot::{
     PackNumber,
     archive::{Calls, Manifest, PackCalls, Service, Tier},
 };
-use lineal_wal::{EngineId, Epoch, Lsn};
+use lineal_wal::{Disk, EngineId, Epoch, Lsn};
 
 pub use self::{
     options::ArchiveOptions,
@@ -44,11 +44,19 @@ pub use lineal_snapshot::archive::{
 };
 
 pub(crate) use self::{marker::explain_missing, opening::Opening};
-use self::{host::EngineHost, log::EngineLog, note::Note, opening::Taken, options::Connection};
+use self::{
+    host::EngineHost,
+    log::EngineLog,
+    marker::Marker,
+    note::Note,
+    opening::Taken,
+    options::Connection,
+    roots::{Part, Presence},
+};
 use crate::{
     Engine, Error, Result,
     engine::EngineInner,
-    sync::{Arc, Condvar, Mutex, Weak},
+    sync::{Arc, Condvar, Mutex, Weak, thread},
 };
 
 /// The archive of an open engine.
@@ -58,7 +66,11 @@ pub(crate) struct Archive {
     tier: Arc<Tier>,
     /// `None` in an engine that is open for reading.
     writing: Option<Writing>,
-    _engine: EngineId,
+    /// Whether the tree of roots is here, and of what parts it was when the engine opened.
+    roots: Arc<Presence>,
+    parts: Vec<Part>,
+    local: Arc<dyn Disk>,
+    engine: EngineId,
 }
 
 /// What an engine has that writes its archive.
@@ -132,6 +144,10 @@ impl Writing {
 ///
 /// Source: a decision; a store that answers at all answers within the patience of one request.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before the tree of roots is asked for again.
+///
+/// Source: a decision; the client has tried for a minute by then.
+const ROOTS_REST: Duration = Duration::from_secs(1);
 /// How often a close looks whether the store takes something.
 const CLOSE_LOOKS: Duration = Duration::from_millis(200);
 
@@ -140,6 +156,7 @@ impl Archive {
     pub(crate) fn start(&self, engine: &Arc<EngineInner>) {
         let Some(writing) = &self.writing else { return };
         let Some(taken) = writing.taken.lock().take() else { return };
+        self.fetch_roots(engine);
         let host = EngineHost {
             engine: Arc::downgrade(engine),
             clock: Arc::clone(&engine.options.clock),
@@ -167,6 +184,46 @@ impl Archive {
             shared.state.lock().ended = Some(ended);
             shared.changed.notify_all();
         });
+    }
+
+    /// Brings the tree of roots, where a directory was attached without it. Nobody waits but who asks for a proof.
+    fn fetch_roots(&self, engine: &Arc<EngineInner>) {
+        if self.roots.is_here() {
+            return;
+        }
+        let (connection, parts, id) = (self.connection.clone(), self.parts.clone(), self.engine);
+        let (local, presence, engine) = (Arc::clone(&self.local), Arc::clone(&self.roots), Arc::downgrade(engine));
+        let fetch = move || {
+            while engine.strong_count() > 0 {
+                let fetched = roots::fetch(&connection, id, &parts, &local).and_then(|()| {
+                    let marker = Marker::read(&*local)?;
+                    marker.map_or(Ok(()), |marker| Marker { owes_roots: false, ..marker }.write(&*local))
+                });
+                match fetched {
+                    Ok(()) => return presence.arrived(),
+                    Err(Error::Closed) => return,
+                    Err(error) => tracing::warn!(%error, "the tree of roots is not here yet"),
+                }
+                thread::sleep(ROOTS_REST);
+            }
+        };
+        // Without it proofs wait, and say so when they have waited long enough.
+        if let Err(error) = thread::Builder::new().name("lineal-roots".into()).spawn(fetch) {
+            tracing::warn!(%error, "no thread fetches the tree of roots");
+        }
+    }
+
+    pub(crate) fn has_roots(&self) -> bool {
+        self.roots.is_here()
+    }
+
+    /// Waits until the tree of roots is here.
+    pub(crate) fn await_roots(&self, limit: Duration) -> Result<()> {
+        if self.roots.is_here() || self.roots.wait(limit) {
+            return Ok(());
+        }
+        let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Err(Error::Busy { what: "the tree of roots, which comes from the archive", waited_ms })
     }
 
     /// Packs have changed.

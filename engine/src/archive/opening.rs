@@ -17,7 +17,9 @@ use lineal_snapshot::{
 };
 use lineal_wal::{Comparison, Disk, EngineId, Epoch, Log, LogOptions, Lsn, Micros};
 
-use super::{Archive, ArchiveOptions, Writing, marker::Marker, note::Note, options::Connection};
+use super::{
+    Archive, ArchiveOptions, Writing, marker::Marker, note::Note, options::Connection, roots::Presence,
+};
 use crate::{
     Error, Result,
     engine::summary::Summary,
@@ -39,6 +41,7 @@ pub(crate) struct Opening {
     clock: Clock,
     gate: Arc<ArchivedGate>,
     taken: Option<Taken>,
+    owes_roots: bool,
 }
 
 /// An archive that nobody else writes any more.
@@ -99,6 +102,7 @@ impl Opening {
             clock: Arc::clone(clock),
             gate: Arc::new(ArchivedGate::new()),
             taken: None,
+            owes_roots: marker.is_some_and(|marker| marker.owes_roots),
         })
     }
 
@@ -180,13 +184,17 @@ impl Opening {
 
     /// What the open engine keeps of it.
     pub(crate) fn into_archive(self) -> Archive {
+        let note = self.manifest.as_ref().and_then(|manifest| Note::decode(&manifest.note)).unwrap_or_default();
         let writing = self.taken.map(|taken| Writing::new(taken, self.manifest.as_ref()));
         Archive {
+            roots: Presence::new(!self.owes_roots),
+            parts: note.parts,
+            local: self.local,
             options: self.options,
             connection: self.connection,
             tier: self.tier,
             writing,
-            _engine: self.engine,
+            engine: self.engine,
         }
     }
 

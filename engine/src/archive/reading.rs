@@ -167,7 +167,7 @@ impl Tail<'_> {
             }
             let mut skipped = 0;
             for record in records(&chunk.bytes) {
-                let record = record?;
+                let record = record.map_err(LogError::from)?;
                 if record.lsn >= due {
                     break;
                 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use lineal_snapshot::archive::{ArchiveError, restore_packs};
-use lineal_wal::{Disk, EngineId, Lsn, Micros, RealDisk, records};
+use lineal_wal::{Disk, EngineId, LogError, Lsn, Micros, RealDisk, records};
 
 use super::{ArchiveOptions, part, reading::Reading};
 use crate::{Engine, Error, Options, Result, Selector, engine::identity, sync::Arc};
@@ -191,7 +191,7 @@ pub fn points(from: &ArchiveOptions, engine: Option<EngineId>) -> Result<Points>
         points.chunks += 1;
         points.chunk_bytes += chunk.bytes.len() as u64;
         for record in records(&chunk.bytes) {
-            let record = record?;
+            let record = record.map_err(LogError::from)?;
             points.newest = points.newest.max_by_lsn(Point { lsn: record.lsn, time: record.time });
         }
     }

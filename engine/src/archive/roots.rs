@@ -6,13 +6,15 @@
 //! the entries of the roots that were published, then the leaves, as `proof/files.rs` has them; what lies above the
 //! leaves is computed from them.
 
+use std::time::{Duration, Instant};
+
 use lineal_wal::{Disk, EngineId};
 
 use super::options::Connection;
 use crate::{
     Result,
     proof::{Extent, Rebuild, Stored},
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex},
 };
 
 /// Bits of a number.
@@ -64,6 +66,37 @@ pub(super) fn fetch(
         from = part.to;
     }
     Ok(())
+}
+
+/// Whether the files of the tree are here: a directory that was attached gets them while it serves.
+pub(super) struct Presence {
+    is_here: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Presence {
+    pub(super) fn new(is_here: bool) -> Arc<Presence> {
+        Arc::new(Presence { is_here: Mutex::new(is_here), changed: Condvar::new() })
+    }
+
+    pub(super) fn is_here(&self) -> bool {
+        *self.is_here.lock()
+    }
+
+    /// Waits until they are, for at most `limit`; says whether they are.
+    pub(super) fn wait(&self, limit: Duration) -> bool {
+        let Some(deadline) = Instant::now().checked_add(limit) else { return self.is_here() };
+        let mut is_here = self.is_here.lock();
+        while !*is_here && Instant::now() < deadline {
+            let _ = self.changed.wait_until(&mut is_here, deadline);
+        }
+        *is_here
+    }
+
+    pub(super) fn arrived(&self) {
+        *self.is_here.lock() = true;
+        self.changed.notify_all();
+    }
 }
 
 #[cfg(test)]

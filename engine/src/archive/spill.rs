@@ -1,6 +1,6 @@
 //! Letting go of local copies that the archive has, and bringing back what is needed.
 
-use lineal_snapshot::Pack;
+use lineal_snapshot::{PACK_FOLDER, Pack};
 
 use super::Archive;
 use crate::{
@@ -34,7 +34,7 @@ impl Archive {
             }
             if Some(number) == newest
                 || !self.tier.is_archived(number)
-                || !self.tier.is_local(number)
+                || !self.tier.is_local(number).map_err(|error| Error::io("looking for", number.path(), error))?
                 || !chosen(pack)
             {
                 continue;
@@ -53,7 +53,7 @@ impl Archive {
         let (Some(budget), Some(_)) = (self.options.local_bytes, &self.writing) else {
             return Ok(Spilled::default());
         };
-        let local = self.tier.local_pack_bytes();
+        let local = self.tier.local_pack_bytes().map_err(|error| Error::io("listing", PACK_FOLDER, error))?;
         if local <= budget {
             return Ok(Spilled::default());
         }

@@ -57,7 +57,7 @@ impl Archive {
             lag_age: Duration::ZERO,
             packs: 0,
             cold_packs,
-            local_pack_bytes: self.tier.local_pack_bytes(),
+            local_pack_bytes: self.tier.local_pack_bytes().unwrap_or(0),
             cache_bytes,
             cache_hits: hits,
             cache_misses: misses,

@@ -180,6 +180,10 @@ fn checkpoint_locked(
 ///
 /// Of stores that a merge would hold the checkpoint up for long over, only somebody who asks for it does it.
 pub(crate) fn retire_is_due(engine: &Arc<EngineInner>) -> Result<bool> {
+    #[cfg(feature = "archive")]
+    if engine.archive.as_ref().is_some_and(|archive| !archive.has_roots()) {
+        return Ok(false);
+    }
     let packs = engine.catalog.live();
     let bytes: u64 = packs.iter().map(|pack| pack.footer().file_bytes).sum();
     let Some(oldest) = packs.iter().map(|pack| pack.footer().last_lsn).min() else { return Ok(false) };
@@ -194,7 +198,7 @@ pub(crate) fn retire_is_due(engine: &Arc<EngineInner>) -> Result<bool> {
     else {
         return Ok(false);
     };
-    let (roots, _) = engine.roots();
+    let (roots, _) = engine.roots()?;
     let at = roots.first_published(|root| root.line >= oldest.0)?;
     Ok(at < roots.count() && roots.published(at)?.time < beyond)
 }

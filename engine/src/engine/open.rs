@@ -66,7 +66,7 @@ impl Engine {
             opened => opened,
         }
         .map_err(|error| far.explain(error, &*local))?;
-        let engine = assemble(options, dir, disk, lock, engine_id, read_only, files, far)?;
+        let engine = assemble(options, dir, disk, lock, engine_id, read_only, files, far);
         engine.forget_dropped()?;
         engine.start_maintenance();
         #[cfg(feature = "archive")]
@@ -338,8 +338,10 @@ fn assemble(
     identity: EngineId,
     read_only: bool,
     files: Files,
+    far: Far,
 ) -> Arc<EngineInner> {
     let Files { packs, log, line, summary, replay } = files;
+    // The output gate knows the archive's before the archive stands.
     Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
         let tag = EngineTag(this.as_ptr().addr());
         let pressure = Pressure::new(Limits {
@@ -355,6 +357,9 @@ fn assemble(
         let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
         EngineInner {
             output: Arc::new(Output { log: log.clone(), tag }),
+            fenced: OnceLock::new(),
+            #[cfg(feature = "archive")]
+            archive: far.archive.map(Opening::into_archive),
             dir: dir.to_path_buf(),
             disk,
             lock: Mutex::new(Some(lock)),
