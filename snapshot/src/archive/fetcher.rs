@@ -364,19 +364,25 @@ struct Lead {
 }
 
 impl Lead {
-    fn land(self, units: Vec<Result<Bytes, ArchiveError>>) {
+    fn land(mut self, units: Vec<Result<Bytes, ArchiveError>>) {
         let landed = Landed { first: self.numbers.start, units };
+        // First gone, then told: who comes later is not to share a failure that is over.
+        self.leave();
         // Nobody waits any more where all have given up.
         let _ = self.tell.send(Some(Arc::new(landed)));
+    }
+
+    fn leave(&mut self) {
+        let mut under_way = self.fetcher.under_way.lock();
+        for unit in self.units.drain(..) {
+            under_way.remove(&unit);
+        }
     }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        let mut under_way = self.fetcher.under_way.lock();
-        for unit in &self.units {
-            under_way.remove(unit);
-        }
+        self.leave();
     }
 }
 

@@ -7,6 +7,7 @@ use crate::testing::{Model, ask_everything, small_model, small_options, write_mo
 use crate::{BlockCache, Kind, Pack, PackError, PackNumber};
 use lineal_wal::sim::SimDisk;
 use lineal_wal::{Disk, DiskFile, OpenMode};
+use std::future::Future;
 use std::io;
 
 /// Bytes that are different everywhere.
@@ -410,4 +411,101 @@ fn a_real_pack_that_is_damaged_in_the_store_gives_errors_or_the_right_answers() 
         assert!(matches!(archive_error(source), ArchiveError::DamagedPart { .. }));
     }
     assert!(model.keys().any(|key| key.kind == Kind::Head));
+}
+
+#[test]
+fn a_read_that_must_not_wait_fails_and_says_what_to_fetch() {
+    for cache_bytes in [0, 1 << 20] {
+        let setup = Setup::pattern(&[10 << 20], cache_bytes);
+        let file = setup.file(1);
+        let (found, missing) = without_blocking(|| read(&*file, 3 * PIECE_BYTES - 10, 100));
+        assert_eq!(found.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(setup.gets(), 0, "nothing was begun");
+        block_on(missing.unwrap().fetch()).unwrap();
+        assert_eq!(setup.gets(), 2);
+        let (found, missing) = without_blocking(|| read(&*file, 3 * PIECE_BYTES - 10, 100));
+        assert_eq!(found.unwrap(), expected(3 * PIECE_BYTES - 10, 100));
+        assert!(missing.is_none() && setup.gets() == 0);
+        assert_eq!(read(&*file, 0, 10).unwrap(), expected(0, 10), "outside of it, reads wait");
+    }
+}
+
+#[test]
+fn what_was_missed_belongs_to_whoever_asked_for_it() {
+    let setup = Setup::pattern(&[10 << 20], 0);
+    let file = setup.file(1);
+    let (inner, outer) = without_blocking(|| {
+        let _ = read(&*file, 0, 10);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            without_blocking(|| -> () { std::panic::resume_unwind(Box::new(())) })
+        }));
+        assert!(panicked.is_err());
+        without_blocking(|| read(&*file, 5 * PIECE_BYTES, 10).is_ok()).1
+    });
+    block_on(outer.unwrap().fetch()).unwrap();
+    let at_hand = |piece: u64| without_blocking(|| read(&*file, piece * PIECE_BYTES, 10)).1.is_none();
+    assert!(at_hand(0) && !at_hand(5));
+    block_on(inner.unwrap().fetch()).unwrap();
+    assert!(at_hand(5));
+    let missed = std::thread::scope(|scope| {
+        scope.spawn(|| without_blocking(|| read(&*file, 9 * PIECE_BYTES, 10).is_ok()).1).join().unwrap()
+    });
+    assert!(missed.is_some(), "every thread has notes of its own");
+    assert!(read(&*file, 8 * PIECE_BYTES, 10).is_ok());
+}
+
+#[test]
+fn a_fetch_says_what_went_wrong_and_one_that_is_given_up_goes_on() {
+    let setup = Setup::pattern(&[1 << 20], 1 << 20);
+    let file = setup.file(1);
+    let miss = || without_blocking(|| read(&*file, 0, 1 << 20).is_ok()).1.unwrap();
+    setup.store.dark(true);
+    assert_eq!(block_on(miss().fetch()).unwrap_err().kind(), ArchiveErrorKind::Retry);
+    setup.store.clear();
+    let good = setup.store.peek(&setup.key(1)).unwrap();
+    setup.store.poke(&setup.key(1), vec![0; 1 << 20]);
+    assert!(matches!(block_on(miss().fetch()), Err(ArchiveError::DamagedPart { .. })));
+    setup.store.poke(&setup.key(1), good);
+
+    let waker = std::task::Waker::noop();
+    let mut fetch = Box::pin(miss().fetch());
+    assert!(fetch.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+    drop(fetch);
+    for _ in 0..4_000 {
+        if without_blocking(|| read(&*file, 0, 1 << 20).is_ok()).0 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("what was begun does not come");
+}
+
+#[test]
+fn a_pack_is_asked_everything_without_ever_waiting() {
+    let model = small_model();
+    let setup = real_pack(&model);
+    let pack = open(&setup.tier).unwrap();
+    for attempt in 1.. {
+        let (asked, missing) = without_blocking(|| ask_everything(&pack, &model));
+        let Some(missing) = missing else {
+            asked.unwrap();
+            assert!(attempt > 1);
+            return;
+        };
+        block_on(missing.fetch()).unwrap();
+    }
+}
+
+#[test]
+fn a_tier_that_is_gone_ends_those_who_wait() {
+    let setup = Setup::pattern(&[1 << 20], 0);
+    let file = setup.file(1);
+    let missing = without_blocking(|| read(&*file, 0, 10).is_ok()).1.unwrap();
+    setup.store.dark(true);
+    let Setup { tier, runtime, .. } = setup;
+    let mut fetch = Box::pin(missing.fetch());
+    let waker = std::task::Waker::noop();
+    assert!(fetch.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+    drop((file, tier, runtime));
+    assert!(matches!(block_on(fetch), Err(ArchiveError::Closed | ArchiveError::Unavailable { .. })));
 }
