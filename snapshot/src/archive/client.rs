@@ -20,7 +20,7 @@
 
 use super::error::ArchiveError;
 use super::pace::{Pace, Patience};
-use super::remote::PIECE_BYTES;
+use super::remote::STEP_BYTES;
 use super::store::{Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
 use super::traffic::{Counters, Traffic, add};
 use crate::sync::Arc;
@@ -191,7 +191,7 @@ impl Client {
         let mut hasher = blake3::Hasher::new();
         let mut at = 0;
         while at < bytes {
-            let end = bytes.min(at + PIECE_BYTES);
+            let end = bytes.min(at + STEP_BYTES);
             // The last piece asks for one byte more, so that a key that is too long is seen.
             let asked = if end == bytes { end + 1 } else { end };
             let piece = self.checked(key, Some(at..asked), end - at, |_| true).await?;
@@ -204,6 +204,10 @@ impl Client {
         }
         let reason = "its bytes are not those that its name says";
         Err(ArchiveError::Damaged { key: key.to_owned(), reason })
+    }
+
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     pub(crate) fn now(&self) -> Duration {

@@ -8,10 +8,15 @@
 //! Nothing is ever listed: the manifest names the packs, and the next chunk is found by asking for the next number.
 
 mod book;
+mod blocks;
 mod chunk;
 mod client;
+mod clock;
+mod cold;
 mod error;
 mod fetch;
+mod fetcher;
+mod fetching;
 mod folder;
 mod frame;
 mod key;
@@ -20,6 +25,7 @@ mod location;
 mod manifest;
 mod pace;
 mod packs;
+mod pieces;
 mod probe;
 mod queue;
 mod remote;
@@ -31,6 +37,7 @@ mod store;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod traffic;
 mod writer;
 
@@ -39,12 +46,14 @@ pub use chunk::{CHUNK_BYTES_MAX, CHUNK_VERSION, Chunk, ChunkHash, LogEnd, NextCh
 pub use client::{Client, Created, Replaced};
 pub use error::{ArchiveError, ArchiveErrorKind};
 pub use fetch::{Fetched, fetch_pack};
+pub use fetching::{Missing, without_blocking};
 pub use folder::Folder;
 pub use key::Keys;
 pub use lease::{Claim, LEASE_VERSION, Lease};
 pub use location::Location;
 pub use manifest::{
-    ArchivedLog, ArchivedPack, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, ManifestWriter,
+    ArchivedLog, ArchivedPack, GarbageChunks, GarbagePack, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest,
+    ManifestWriter,
 };
 pub use pace::{Pace, Patience, RealPace};
 pub use packs::{Live, LocalPack, archive_packs};
@@ -55,5 +64,6 @@ pub use runtime::Runtime;
 pub use service::{Host, LeaseTerm, LiveState, PackCalls, Service};
 pub use store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
 pub use tail::{Calls, DurableLog, LogPiece, TailUpload};
+pub use tier::{Tier, TierOptions, TierStats};
 pub use traffic::Traffic;
 pub use writer::{Writer, take_over};

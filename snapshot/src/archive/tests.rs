@@ -7,6 +7,7 @@ mod manifest;
 mod race;
 mod stores;
 mod takeover;
+mod tier;
 mod upload;
 
 use super::sim::{SimPace, SimStore};
