@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lineal_wal::{Disk, EngineId, OpenMode};
+use lineal_wal::{EngineId, OpenMode};
 
 use super::{ArchiveOptions, Location, reading::Reading};
 use crate::{

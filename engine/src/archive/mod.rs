@@ -129,11 +129,6 @@ impl Writing {
         self.shared.state.lock().line.min(self.calls.archived())
     }
 
-    /// How the service ended, if it did.
-    fn ended(&self) -> Option<std::result::Result<(), ArchiveError>> {
-        self.shared.state.lock().ended.clone()
-    }
-
     /// What keeps the store from taking anything at the moment.
     fn trouble(&self) -> Option<ArchiveError> {
         self.calls.trouble().or_else(|| self.packs.trouble())
@@ -236,12 +231,6 @@ impl Archive {
     /// The part of the log up to `through` that may go, as far as the archive is concerned.
     pub(crate) fn may_release(&self, through: Lsn) -> Lsn {
         self.writing.as_ref().map_or(through, |writing| through.min(writing.keeps_after()))
-    }
-
-    /// Why nobody may write any more, if the archive belongs to somebody else now.
-    pub(crate) fn fenced(&self) -> Option<ArchiveError> {
-        let ended = self.writing.as_ref()?.ended()?;
-        ended.err().filter(ends_writing)
     }
 
     /// Waits until the store has everything that was durable and packed when it was called.

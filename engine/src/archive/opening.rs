@@ -100,7 +100,7 @@ impl Opening {
             manifest,
             holder,
             clock: Arc::clone(clock),
-            gate: Arc::new(ArchivedGate::new()),
+            gate: Arc::default(),
             taken: None,
             owes_roots: marker.is_some_and(|marker| marker.owes_roots),
         })

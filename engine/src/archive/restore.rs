@@ -368,9 +368,9 @@ fn go_back(work: &Path, at: Micros, report: &mut RestoreReport, told: &mut dyn F
 /// Refuses a target that holds something.
 fn check_target(to: &Path) -> Result<()> {
     let refuse = |reason: String| Err(Error::InvalidDirectory { path: to.to_path_buf(), reason });
-    match std::fs::read_dir(to) {
-        Ok(mut entries) if entries.next().is_none() => Ok(()),
-        Ok(_) => refuse("it is not empty: restore into a new directory".into()),
+    match std::fs::read_dir(to).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => refuse("it is not empty: restore into a new directory".into()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => refuse(format!("it cannot be read ({error})")),
     }

@@ -2,6 +2,8 @@
 
 use lineal_snapshot::{PACK_FOLDER, Pack};
 
+use lineal_wal::{OBJECT_KEY_BYTES, ObjectId, ObjectKey};
+
 use super::Archive;
 use crate::{
     Engine, Error, Namespace, Result,
@@ -9,6 +11,9 @@ use crate::{
     engine::EngineInner,
     sync::Arc,
 };
+
+/// Bytes that an encoded key's namespace takes, before the id.
+const NAMESPACE_BYTES: usize = OBJECT_KEY_BYTES - 16;
 
 /// What a spill let go of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,10 +100,10 @@ impl Namespace {
     /// As [`Engine::spill`].
     pub fn spill(&self) -> Result<Spilled> {
         let engine = Engine { inner: Arc::clone(&self.engine) };
-        let first = lineal_wal::ObjectKey { namespace: self.id(), id: lineal_wal::ObjectId([0; 16]) };
+        let first = ObjectKey { namespace: self.id(), id: ObjectId([0; 16]) }.to_bytes();
         engine.spill_where(|pack| {
-            let found = pack.iter(&first.to_bytes()).next().transpose()?;
-            Ok(found.is_some_and(|(key, _)| key.object.namespace == self.id()))
+            let found = pack.iter(&first).next().transpose()?;
+            Ok(found.is_some_and(|(key, _)| key.starts_with(&first[..NAMESPACE_BYTES])))
         })
     }
 }
