@@ -32,7 +32,7 @@ fn a_seeded_log_is_the_one_that_its_pieces_came_from() {
         let sim = SimDisk::new();
         assert_eq!(seed(&sim, after, &pieces(&source, after, bytes_max)).unwrap(), Lsn(90));
         // All of it was synced.
-        let sim = sim.crash(&mut |_| 0);
+        let sim = sim.crash(&mut |choices| choices - 1);
         let recovered = recover(&sim, after, Recovery::Strict).unwrap();
         assert_eq!((recovered.first_lsn, recovered.last_lsn), (Lsn(after + 1), Lsn(90)));
         assert_eq!((recovered.epoch, recovered.last_time), (Epoch(5), Micros(900)));
@@ -130,7 +130,12 @@ fn a_log_that_was_started_is_not_seeded_over() {
     let before = sim.image();
     exists(seed(&sim, 0, &pieces));
     assert_eq!(sim.image(), before);
-    // Not even if its list is lost: there may be something to be salvaged.
+    // Not even if its list is lost, or its segments are: there may be something to be salvaged.
+    let damaged = sim.kill();
+    for path in damaged.files().iter().filter(|path| path.ends_with(".log")) {
+        damaged.flip_bit(path, 8 * 30);
+    }
+    exists(seed(&damaged, 0, &pieces));
     sim.remove("log/list").unwrap();
     let before = sim.image();
     exists(seed(&sim, 0, &pieces));
@@ -185,7 +190,10 @@ fn check_crashed(sim: &SimDisk, seeded: bool) {
             assert_eq!((found.first_lsn, found.last_lsn), (Lsn(4), Lsn(12)));
             assert!(found.was_closed && found.unvouched.is_empty());
         }
-        Err(LogError::Damaged { .. }) => assert!(!seeded, "it was durable"),
+        Err(LogError::Damaged { .. }) => {
+            assert!(!seeded, "it was durable");
+            assert!(!sim.exists("log/list").unwrap(), "what is listed is whole");
+        }
         Err(other) => panic!("{other}"),
     }
 }
@@ -211,7 +219,7 @@ fn a_power_cut_at_any_operation_leaves_no_log_or_the_whole_one_and_seeding_goes_
             check_crashed(&again, seeded);
             for sim in [after, again] {
                 seed(&sim, 3, &pieces).unwrap();
-                check_crashed(&sim.crash(&mut |_| 0), true);
+                check_crashed(&sim.crash(&mut |choices| choices - 1), true);
                 let log = open(&sim, 3).unwrap();
                 append(&log, 100).unwrap();
                 log.sync().unwrap();
