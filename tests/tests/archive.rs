@@ -164,7 +164,7 @@ fn a_writer_that_was_taken_over_is_told_nothing_is_archived() {
     let seen = other.existing_namespace("rooms").unwrap().object("late").unwrap();
     assert!(matches!(seen.info(), Err(Error::NotFound { .. })));
     other.close().unwrap();
-    drop(engine);
+    drop((room, rooms, engine));
     let stale = place.open("data");
     assert!(matches!(&stale, Err(Error::Archive(error)) if error.to_string().contains("not what this engine knows")), "{stale:?}");
 }

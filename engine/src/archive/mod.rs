@@ -298,10 +298,11 @@ fn ends_writing(error: &ArchiveError) -> bool {
 /// Tells everybody who waits for the archive that it ended.
 fn fail(engine: &Weak<EngineInner>, error: &ArchiveError) {
     if let Some(engine) = engine.upgrade() {
-        engine.output.archived.fail(error.clone().into());
+        // In this order: who is told that a gate failed finds that nothing more is taken.
         if ends_writing(error) {
             engine.fence(error.clone().into());
         }
+        engine.output.archived.fail(error.clone().into());
     }
 }
 

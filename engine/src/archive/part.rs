@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::Path};
 
 use lineal_wal::{Disk, EngineId, Log, LogOptions, Micros, NamespaceId, ObjectKey, RealDisk};
 
-use super::{ArchiveOptions, reading::Reading, restore::RestoreReport};
+use super::{
+    ArchiveOptions,
+    reading::{Reading, make_lock},
+    restore::RestoreReport,
+};
 use crate::{
     Engine, Error, Options, Result, Selector,
     checkpoint::extract,
@@ -27,9 +31,8 @@ pub(super) fn fetch(
     let source: Arc<dyn Disk> = Arc::new(RealDisk::new(scratch.clone()));
     source.create_dir("").map_err(|error| Error::io("creating", scratch.display().to_string(), error))?;
     reading.seed_log(&source, &settings)?;
+    make_lock(&*source)?;
     reading.seal_directory(&*source, Some(reading.newest_pack()))?;
-    // A lock is made by who opens for writing, and this is opened for reading only.
-    drop(source.lock(crate::engine::open::LOCK_FILE, true));
     let engine = settings.clone().archive(from.clone()).open_read_only(&scratch)?;
     let keys = chosen(&engine, namespace, selector)?;
 
@@ -44,6 +47,7 @@ pub(super) fn fetch(
     report.pack_bytes = extracted.bytes;
     engine.close()?;
     remove(&scratch)?;
+    make_lock(&*disk)?;
     identity::write(&*disk, id)
 }
 

@@ -9,7 +9,7 @@ use lineal_wal::{Disk, EngineId, Log, LogError, LogOptions, Lsn, Micros, records
 use super::{ArchiveOptions, marker::Marker, note::Note, options::Connection, roots};
 use crate::{
     Error, Options, Result,
-    engine::identity,
+    engine::{identity, open::LOCK_FILE},
     options::Random,
     sync::Arc,
 };
@@ -103,6 +103,11 @@ impl Reading {
         }
         identity::write(disk, self.engine)
     }
+}
+
+/// Makes the file that is locked while a directory is open, which who opens it for reading only does not make.
+pub(super) fn make_lock(disk: &dyn Disk) -> Result<()> {
+    disk.lock(LOCK_FILE, true).map(drop).map_err(|error| Error::io("creating", LOCK_FILE, error))
 }
 
 /// The engine whose archive it is, where there is one only.

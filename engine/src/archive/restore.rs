@@ -14,7 +14,10 @@ use std::{
 use lineal_snapshot::archive::{ArchiveError, restore_packs};
 use lineal_wal::{Disk, EngineId, LogError, Lsn, Micros, RealDisk, records};
 
-use super::{ArchiveOptions, part, reading::Reading};
+use super::{
+    ArchiveOptions, part,
+    reading::{Reading, make_lock},
+};
 use crate::{Engine, Error, Options, Result, Selector, engine::identity, sync::Arc};
 
 /// What to restore, and how.
@@ -335,6 +338,7 @@ fn fetch_all(
     fetching.join().map_err(|_| Error::Archive(ArchiveError::Closed))??;
     reading.fetch_roots(disk)?;
     reading.seed_log(disk, settings)?;
+    make_lock(&**disk)?;
     reading.seal_directory(&**disk, None)
 }
 
