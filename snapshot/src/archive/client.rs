@@ -150,6 +150,21 @@ impl Client {
         self.checked(key, Some(range), bytes, check).await
     }
 
+    /// Whether a key holds more than so many bytes; false if there is no such key.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) async fn is_longer(&self, key: &str, bytes: u64) -> Result<bool, ArchiveError> {
+        let mut trying = self.trying("read", key);
+        loop {
+            match self.get_once(key, Some(0..bytes + 1)).await {
+                Ok(found) => return Ok(found.bytes.len() as u64 > bytes),
+                Err(error) if error.kind == StoreErrorKind::Missing => return Ok(false),
+                Err(error) => trying.after(error).await?,
+            }
+        }
+    }
+
     async fn checked(
         &self,
         key: &str,

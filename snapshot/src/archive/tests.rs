@@ -2,6 +2,7 @@
 
 mod chunks;
 mod client;
+mod garbage;
 mod golden;
 mod manifest;
 mod race;
