@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use lineal_snapshot::archive::{Client, LeaseTerm, Location, Pace, Patience, RealPace, Rhythm, Runtime, Store};
+use lineal_snapshot::archive::{
+    Client, LeaseTerm, Location, Pace, Patience, RealPace, Rhythm, Runtime, Store,
+};
 
 use crate::{Result, options::Random, sync::Arc};
 

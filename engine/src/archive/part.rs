@@ -63,7 +63,9 @@ fn chosen(engine: &Engine, namespace: &str, selector: &Selector) -> Result<BTree
         let mut named = Vec::new();
         for key in waiting {
             match namespace.at(key.id).info() {
-                Ok(info) if info.name.as_ref().is_some_and(|name| name.starts_with(prefix)) => named.push(key),
+                Ok(info) if info.name.as_ref().is_some_and(|name| name.starts_with(prefix)) => {
+                    named.push(key)
+                }
                 Ok(_) | Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }

@@ -23,7 +23,11 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Reads the manifest of `engine`, or of the only engine there is.
-    pub(super) fn open(options: &ArchiveOptions, random: &Random, engine: Option<EngineId>) -> Result<Reading> {
+    pub(super) fn open(
+        options: &ArchiveOptions,
+        random: &Random,
+        engine: Option<EngineId>,
+    ) -> Result<Reading> {
         let connection = options.connect(random)?;
         let engine = match engine {
             Some(engine) => engine,
@@ -32,7 +36,8 @@ impl Reading {
         let client = connection.client.clone();
         let manifest = connection.runtime.run(async move {
             let found = ManifestWriter::load(&client, engine).await?;
-            let missing = || ArchiveError::Missing { store: client.name().to_owned(), key: Keys(engine).manifest() };
+            let missing =
+                || ArchiveError::Missing { store: client.name().to_owned(), key: Keys(engine).manifest() };
             found.map(|found| found.manifest().clone()).ok_or_else(missing)
         })?;
         Ok(Reading { connection, engine, manifest })
@@ -120,7 +125,10 @@ fn only_engine(connection: &Connection) -> Result<EngineId> {
         _ => {
             let ids: Vec<String> = found.iter().map(ToString::to_string).collect();
             Err(Error::Invalid {
-                reason: format!("{name} holds the archives of several engines ({}): name one", ids.join(", ")),
+                reason: format!(
+                    "{name} holds the archives of several engines ({}): name one",
+                    ids.join(", ")
+                ),
             })
         }
     }

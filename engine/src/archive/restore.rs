@@ -178,7 +178,10 @@ pub enum RestoreStep {
 /// [`Error::NotFound`] if there is none; [`Error::Archive`].
 pub fn points(from: &ArchiveOptions, engine: Option<EngineId>) -> Result<Points> {
     let reading = Reading::open(from, &Options::new().random, engine)?;
-    let packed = reading.note()?.root.map_or(Point::default(), |(_, root)| Point { lsn: Lsn(root.line), time: root.time });
+    let packed = reading
+        .note()?
+        .root
+        .map_or(Point::default(), |(_, root)| Point { lsn: Lsn(root.line), time: root.time });
     let mut points = Points {
         engine: reading.engine,
         epoch: reading.manifest.epoch.0,
@@ -316,7 +319,8 @@ fn fetch_all(
 ) -> Result<()> {
     let of = reading.manifest.packs.iter().map(|pack| pack.bytes).sum();
     let (progress, bytes) = std::sync::mpsc::channel::<u64>();
-    let (client, keys, packs) = (reading.connection.client.clone(), reading.keys(), reading.manifest.packs.clone());
+    let (client, keys, packs) =
+        (reading.connection.client.clone(), reading.keys(), reading.manifest.packs.clone());
     let (runtime, target) = (Arc::clone(&reading.connection.runtime), Arc::clone(disk));
     // The runtime fetches; this thread says how far it is, and the last sender is gone when it ends.
     let fetching = std::thread::Builder::new()
@@ -353,7 +357,12 @@ fn verify(work: &Path, report: &mut RestoreReport, told: &mut dyn FnMut(RestoreS
 }
 
 /// Brings every object back to where it was at a time.
-fn go_back(work: &Path, at: Micros, report: &mut RestoreReport, told: &mut dyn FnMut(RestoreStep)) -> Result<()> {
+fn go_back(
+    work: &Path,
+    at: Micros,
+    report: &mut RestoreReport,
+    told: &mut dyn FnMut(RestoreStep),
+) -> Result<()> {
     let engine = Engine::open(work)?;
     let mut objects = 0;
     for namespace in engine.namespaces()? {

@@ -40,8 +40,7 @@ use crate::{
         table::{KeyHash, Table},
     },
     sync::{
-        Arc, Mutex, RwLock,
-        OnceLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         thread::JoinHandle,
     },

@@ -7,8 +7,8 @@
 //!
 //! Nothing is ever listed: the manifest names the packs, and the next chunk is found by asking for the next number.
 
-mod book;
 mod blocks;
+mod book;
 mod chunk;
 mod client;
 mod clock;
