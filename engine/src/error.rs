@@ -219,6 +219,11 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Something is to be archived and the engine was opened without an archive. Nothing was changed.
+    #[error(
+        "this asks for Durability::Archived and the engine has no archive: open it with one, or set the durability of engine and namespace to Local"
+    )]
+    NoArchive,
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
@@ -316,7 +321,8 @@ impl Error {
             | Error::OtherEngine
             | Error::InvalidDirectory { .. }
             | Error::NewerVersion { .. }
-            | Error::ReadOnly => ErrorKind::Invalid,
+            | Error::ReadOnly
+            | Error::NoArchive => ErrorKind::Invalid,
         }
     }
 
@@ -360,6 +366,7 @@ impl Error {
             Error::Migration { .. } => "Migration",
             #[cfg(feature = "sql")]
             Error::NotImportable { .. } => "NotImportable",
+            Error::NoArchive => "NoArchive",
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
         }

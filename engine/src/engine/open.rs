@@ -63,6 +63,7 @@ impl Engine {
             opened => opened,
         }?;
         let engine = assemble(options, dir, disk, lock, engine_id, read_only, files);
+        engine.check_durability()?;
         engine.forget_dropped()?;
         engine.start_maintenance();
         tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, line = %engine.line(), "open");
@@ -255,7 +256,7 @@ fn assemble(
         let ballast = Ballast::new(Arc::clone(&disk), if read_only { 0 } else { options.ballast_bytes });
         let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
         EngineInner {
-            output: Arc::new(Output { log: log.clone(), tag }),
+            output: Arc::new(Output { log: log.clone(), archived: Arc::default(), tag }),
             dir: dir.to_path_buf(),
             disk,
             lock: Mutex::new(Some(lock)),
