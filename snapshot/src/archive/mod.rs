@@ -69,33 +69,3 @@ pub use tail::{Calls, DurableLog, LogPiece, TailUpload};
 pub use tier::{Tier, TierOptions, TierStats};
 pub use traffic::Traffic;
 pub use writer::{Writer, take_over};
-
-/// TEMP
-pub async fn engines(s: &dyn Store) -> Result<Vec<lineal_wal::EngineId>, ArchiveError> {
-    let mut out = Vec::new();
-    for e in std::fs::read_dir(s.name().trim_start_matches("file://")).into_iter().flatten().flatten() {
-        let n = e.file_name().to_string_lossy().into_owned();
-        if n.len() == 32 {
-            let mut b = [0; 16];
-            for i in 0..16 {
-                b[i] = u8::from_str_radix(&n[2 * i..2 * i + 2], 16).unwrap_or(0);
-            }
-            out.push(lineal_wal::EngineId(b));
-        }
-    }
-    Ok(out)
-}
-/// TEMP
-pub async fn restore_packs(
-    client: &Client,
-    keys: &Keys,
-    packs: &[ArchivedPack],
-    disk: crate::sync::Arc<dyn lineal_wal::Disk>,
-    _p: usize,
-    mut told: impl FnMut(u64),
-) -> Result<(), ArchiveError> {
-    for p in packs {
-        fetch_pack(client, keys, p, &*disk, &mut told).await?;
-    }
-    Ok(())
-}
