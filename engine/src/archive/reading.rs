@@ -2,7 +2,7 @@
 
 use lineal_snapshot::{
     PackNumber,
-    archive::{ArchiveError, Chunk, Keys, LogEnd, Manifest, ManifestWriter, Stands, engines},
+    archive::{ArchiveError, Chunk, Keys, LogEnd, Manifest, ManifestWriter, Stands},
 };
 use lineal_wal::{Disk, EngineId, Log, LogError, LogOptions, Lsn, Micros, records};
 
@@ -117,8 +117,7 @@ pub(super) fn make_lock(disk: &dyn Disk) -> Result<()> {
 
 /// The engine whose archive it is, where there is one only.
 fn only_engine(connection: &Connection) -> Result<EngineId> {
-    let (store, name) = (Arc::clone(&connection.store), connection.client.name().to_owned());
-    let found = connection.runtime.run(async move { engines(&*store).await })?;
+    let (found, name) = (connection.engines()?, connection.client.name());
     match found[..] {
         [engine] => Ok(engine),
         [] => Err(Error::NotFound { what: format!("an archive in {name}") }),

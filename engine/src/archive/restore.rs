@@ -319,27 +319,23 @@ fn fetch_all(
 ) -> Result<()> {
     let of = reading.manifest.packs.iter().map(|pack| pack.bytes).sum();
     let (progress, bytes) = std::sync::mpsc::channel::<u64>();
-    let (client, keys, packs) =
-        (reading.connection.client.clone(), reading.keys(), reading.manifest.packs.clone());
-    let (runtime, target) = (Arc::clone(&reading.connection.runtime), Arc::clone(disk));
-    // The runtime fetches; this thread says how far it is, and the last sender is gone when it ends.
-    let fetching = std::thread::Builder::new()
-        .name("lineal-restore".into())
-        .spawn(move || {
-            runtime.run(async move {
-                let told = move |more: u64| {
-                    let _ = progress.send(more);
-                };
-                restore_packs(&client, &keys, &packs, target, parallel, told).await
-            })
-        })
-        .map_err(Error::other)?;
+    let (client, keys, manifest) =
+        (reading.connection.client.clone(), reading.keys(), reading.manifest.clone());
+    let target = Arc::clone(disk);
+    let (tell, told_end) = std::sync::mpsc::channel();
+    // The runtime fetches; this thread says how far it is, until the last sender is gone.
+    reading.connection.runtime.spawn(async move {
+        let progress = Arc::new(move |more: u64| {
+            let _ = progress.send(more);
+        });
+        let _ = tell.send(restore_packs(&client, &keys, &manifest, &target, parallel, progress).await);
+    });
     let mut fetched = 0;
     while let Ok(more) = bytes.recv() {
         fetched += more;
         told(RestoreStep::Fetching { bytes: fetched, of });
     }
-    fetching.join().map_err(|_| Error::Archive(ArchiveError::Closed))??;
+    told_end.recv().unwrap_or(Err(ArchiveError::Closed))?;
     reading.fetch_roots(disk)?;
     reading.seed_log(disk, settings)?;
     make_lock(&**disk)?;

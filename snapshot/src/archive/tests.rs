@@ -6,6 +6,8 @@ mod garbage;
 mod golden;
 mod manifest;
 mod race;
+mod restore;
+mod scrub;
 mod stores;
 mod takeover;
 mod tier;
