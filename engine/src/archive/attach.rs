@@ -76,7 +76,7 @@ fn make_directory(options: &Options, archive: &ArchiveOptions, dir: &Path) -> Re
     };
     begin().map_err(|error| Error::io("creating", ATTACHING, error))?;
     reading.seed_log(&disk, options)?;
-    reading.seal_directory(&*disk, Some(reading.newest_pack()))?;
+    reading.seal_directory(&*disk, Some((reading.newest_pack(), true)))?;
     let end = || {
         disk.remove(ATTACHING)?;
         disk.sync_dir("")

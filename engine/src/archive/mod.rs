@@ -6,6 +6,7 @@
 //! knows of it.
 
 mod attach;
+mod care;
 mod host;
 mod log;
 mod marker;
@@ -31,6 +32,7 @@ use lineal_snapshot::{
 use lineal_wal::{Disk, EngineId, Epoch, Lsn};
 
 pub use self::{
+    care::{Collected, Damage, ScrubReport, Standing, engines, gc, scrub, standing, verify},
     options::ArchiveOptions,
     restore::{
         Point, Points, RestoreOptions, RestorePlan, RestoreReport, RestoreStep, plan, points, restore,

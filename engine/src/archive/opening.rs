@@ -289,7 +289,7 @@ fn ahead(engine: EngineId) -> ArchiveError {
 }
 
 /// Machine and directory.
-fn holder_of(dir: &Path) -> String {
+pub(super) fn holder_of(dir: &Path) -> String {
     let machine = rustix::system::uname();
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     format!("{}:{}", machine.nodename().to_string_lossy(), dir.display())

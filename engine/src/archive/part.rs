@@ -7,7 +7,7 @@ use lineal_wal::{Disk, EngineId, Log, LogOptions, Micros, NamespaceId, ObjectKey
 use super::{
     ArchiveOptions,
     reading::{Reading, make_lock},
-    restore::RestoreReport,
+    restore::{RestoreReport, remove_folder},
 };
 use crate::{
     Engine, Error, Options, Result, Selector,
@@ -27,12 +27,12 @@ pub(super) fn fetch(
 ) -> Result<()> {
     let settings = Options::new();
     let scratch = work.join("source");
-    remove(&scratch)?;
+    remove_folder(&scratch)?;
     let source: Arc<dyn Disk> = Arc::new(RealDisk::new(scratch.clone()));
     source.create_dir("").map_err(|error| Error::io("creating", scratch.display().to_string(), error))?;
     reading.seed_log(&source, &settings)?;
     make_lock(&*source)?;
-    reading.seal_directory(&*source, Some(reading.newest_pack()))?;
+    reading.seal_directory(&*source, Some((reading.newest_pack(), true)))?;
     let engine = settings.clone().archive(from.clone()).open_read_only(&scratch)?;
     let keys = chosen(&engine, namespace, selector)?;
 
@@ -46,7 +46,7 @@ pub(super) fn fetch(
     report.requests += engine.archive_status().map_or(0, |status| status.traffic.gets + status.traffic.puts);
     report.pack_bytes = extracted.bytes;
     engine.close()?;
-    remove(&scratch)?;
+    remove_folder(&scratch)?;
     make_lock(&*disk)?;
     identity::write(&*disk, id)
 }
@@ -98,13 +98,4 @@ fn draw_id(settings: &Options) -> EngineId {
     id[..8].copy_from_slice(&(settings.random)().to_le_bytes());
     id[8..].copy_from_slice(&(settings.random)().to_le_bytes());
     EngineId(id)
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("removing", folder.display().to_string(), error))
-        }
-        _ => Ok(()),
-    }
 }

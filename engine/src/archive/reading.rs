@@ -100,11 +100,12 @@ impl Reading {
         roots::fetch(&self.connection, self.engine, &self.note()?.parts, disk)
     }
 
-    /// Gives a directory whose log and packs stand the archive's identity: from here on it opens.
-    pub(super) fn seal_directory(&self, disk: &dyn Disk, marker: Option<PackNumber>) -> Result<()> {
-        if let Some(base) = marker {
+    /// Gives a directory whose log stands the archive's identity: from here on it opens. `lacks` is set if its packs are in
+    /// the archive only: the newest of them, and whether the tree of roots is, too.
+    pub(super) fn seal_directory(&self, disk: &dyn Disk, lacks: Option<(PackNumber, bool)>) -> Result<()> {
+        if let Some((base, owes_roots)) = lacks {
             let store = self.connection.client.name().to_owned();
-            Marker { base, owes_roots: true, store }.write(disk)?;
+            Marker { base, owes_roots, store }.write(disk)?;
         }
         identity::write(disk, self.engine)
     }

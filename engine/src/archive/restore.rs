@@ -177,7 +177,10 @@ pub enum RestoreStep {
 /// # Errors
 /// [`Error::NotFound`] if there is none; [`Error::Archive`].
 pub fn points(from: &ArchiveOptions, engine: Option<EngineId>) -> Result<Points> {
-    let reading = Reading::open(from, &Options::new().random, engine)?;
+    points_of(&Reading::open(from, &Options::new().random, engine)?)
+}
+
+pub(super) fn points_of(reading: &Reading) -> Result<Points> {
     let packed = reading
         .note()?
         .root
@@ -296,13 +299,21 @@ pub fn verify_only(
 ) -> Result<RestoreReport> {
     let report = restore(from, scratch, options, told);
     for made in [scratch.to_path_buf(), work_directory(scratch)] {
-        if let Err(error) = std::fs::remove_dir_all(&made)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return report.and(Err(Error::io("removing", made.display().to_string(), error)));
+        if let Err(error) = remove_folder(&made) {
+            return report.and(Err(error));
         }
     }
     report
+}
+
+/// Removes a folder with all that is in it, if it is there.
+pub(super) fn remove_folder(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("removing", folder.display().to_string(), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn requests(reading: &Reading) -> u64 {

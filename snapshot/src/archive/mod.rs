@@ -59,7 +59,7 @@ pub use find::engines;
 pub use folder::Folder;
 pub use garbage::{Collected, collect_garbage};
 pub use key::Keys;
-pub use lease::{Claim, LEASE_VERSION, Lease};
+pub use lease::{Claim, LEASE_VERSION, Lease, LeaseHolder};
 pub use location::Location;
 pub use manifest::{
     ArchivedLog, ArchivedPack, GarbageChunks, GarbagePack, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest,
