@@ -40,8 +40,11 @@ impl Archive {
 
     fn namespace(&self, name: &str, durability: Durability) -> Namespace {
         let namespace = self.engine.namespace(name).unwrap();
-        self.gate().advance(Lsn(self.engine.inner.log.appended().0 + 1));
-        namespace.set_durability(durability).unwrap();
+        if durability == Durability::Archived {
+            // The setting's own commit is archived before it returns.
+            self.gate().advance(Lsn(self.engine.inner.log.appended().0 + 1));
+            namespace.set_durability(durability).unwrap();
+        }
         namespace
     }
 
