@@ -3,6 +3,8 @@
 use std::{fmt, io, path::PathBuf};
 
 use lineal_snapshot::PackError;
+#[cfg(feature = "archive")]
+use lineal_snapshot::archive::{ArchiveError, ArchiveErrorKind};
 use lineal_wal::LogError;
 
 use crate::{
@@ -219,6 +221,21 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// The archive cannot be used, or not at the moment.
+    #[cfg(feature = "archive")]
+    #[error(transparent)]
+    Archive(ArchiveError),
+    /// Another engine has taken the archive over. What is not acknowledged is not archived, and nothing more is written
+    /// here.
+    #[error(
+        "another engine has taken the archive over (epoch {by}; this one is {epoch}): stop this one; what it was not told to be archived is not"
+    )]
+    Fenced {
+        /// This engine's epoch.
+        epoch: u64,
+        /// The epoch that took over.
+        by: u64,
+    },
     /// Something is to be archived and the engine was opened without an archive. Nothing was changed.
     #[error(
         "this asks for Durability::Archived and the engine has no archive: open it with one, or set the durability of engine and namespace to Local"
@@ -277,6 +294,10 @@ pub enum ErrorKind {
     Corrupt,
     /// The operating system failed.
     Io,
+    /// The archive does not answer; later it may.
+    Unavailable,
+    /// Another engine has the archive.
+    Fenced,
     /// The engine is closed.
     Closed,
     /// The caller's own error.
@@ -301,6 +322,9 @@ impl Error {
             Error::Damaged { .. } => ErrorKind::Corrupt,
             Error::Io { .. } => ErrorKind::Io,
             Error::Closed => ErrorKind::Closed,
+            #[cfg(feature = "archive")]
+            Error::Archive(error) => kind_of(error),
+            Error::Fenced { .. } => ErrorKind::Fenced,
             #[cfg(feature = "sql")]
             Error::Sql(_) | Error::NotImportable { .. } => ErrorKind::Invalid,
             Error::Other(_) => ErrorKind::Other,
@@ -366,6 +390,9 @@ impl Error {
             Error::Migration { .. } => "Migration",
             #[cfg(feature = "sql")]
             Error::NotImportable { .. } => "NotImportable",
+            #[cfg(feature = "archive")]
+            Error::Archive(error) => name_of(error),
+            Error::Fenced { .. } => "Fenced",
             Error::NoArchive => "NoArchive",
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
@@ -377,6 +404,11 @@ impl Error {
     }
 
     fn io_shared(op: &'static str, file: String, source: Arc<io::Error>) -> Self {
+        // A file whose bytes are in the archive fails as the archive does.
+        #[cfg(feature = "archive")]
+        if let Some(error) = source.get_ref().and_then(|source| source.downcast_ref::<ArchiveError>()) {
+            return error.clone().into();
+        }
         let full = matches!(
             source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
@@ -390,6 +422,50 @@ impl Error {
         } else {
             Error::Io { op, file, source }
         }
+    }
+}
+
+#[cfg(feature = "archive")]
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Fenced { epoch, by } => Error::Fenced { epoch: epoch.0, by: by.0 },
+            ArchiveError::Closed => Error::Closed,
+            error => Error::Archive(error),
+        }
+    }
+}
+
+#[cfg(feature = "archive")]
+fn kind_of(error: &ArchiveError) -> ErrorKind {
+    match error.kind() {
+        ArchiveErrorKind::Retry => ErrorKind::Unavailable,
+        ArchiveErrorKind::Corrupt => ErrorKind::Corrupt,
+        ArchiveErrorKind::Fenced if matches!(error, ArchiveError::Held { .. }) => ErrorKind::Locked,
+        ArchiveErrorKind::Fenced => ErrorKind::Fenced,
+        ArchiveErrorKind::Diverged => ErrorKind::Conflict,
+        ArchiveErrorKind::Local => ErrorKind::Io,
+        ArchiveErrorKind::Closed => ErrorKind::Closed,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+#[cfg(feature = "archive")]
+fn name_of(error: &ArchiveError) -> &'static str {
+    match error {
+        ArchiveError::Unavailable { .. } => "ArchiveUnavailable",
+        ArchiveError::Denied { .. } => "ArchiveDenied",
+        ArchiveError::NoBucket { .. } => "ArchiveNoBucket",
+        ArchiveError::Rejected { .. } => "ArchiveRejected",
+        ArchiveError::Unsuitable { .. } => "ArchiveUnsuitable",
+        ArchiveError::Location { .. } => "ArchiveLocation",
+        ArchiveError::Missing { .. } => "ArchiveMissing",
+        ArchiveError::Damaged { .. } => "ArchiveDamaged",
+        ArchiveError::NewerVersion { .. } => "ArchiveNewerVersion",
+        ArchiveError::WrongEngine { .. } => "ArchiveWrongEngine",
+        ArchiveError::Held { .. } => "ArchiveHeld",
+        ArchiveError::Diverged { .. } => "ArchiveDiverged",
+        _ => "Archive",
     }
 }
 

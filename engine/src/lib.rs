@@ -32,6 +32,8 @@
 //! lineage. Not responsible for: how commits become durable (`lineal-wal`), how packs are laid out
 //! (`lineal-snapshot`).
 
+#[cfg(feature = "archive")]
+pub mod archive;
 mod catalog;
 mod checkpoint;
 mod engine;

@@ -43,6 +43,10 @@ pub struct Options {
     pub(crate) disk: Option<Arc<dyn Disk>>,
     #[cfg(feature = "sql")]
     pub(crate) sql: crate::SqlOptions,
+    #[cfg(feature = "archive")]
+    pub(crate) archive: Option<crate::archive::ArchiveOptions>,
+    #[cfg(feature = "archive")]
+    pub(crate) engine_id: Option<lineal_wal::EngineId>,
 }
 
 impl fmt::Debug for Options {
@@ -87,6 +91,10 @@ impl Options {
             disk: None,
             #[cfg(feature = "sql")]
             sql: crate::SqlOptions::new(),
+            #[cfg(feature = "archive")]
+            archive: None,
+            #[cfg(feature = "archive")]
+            engine_id: None,
         }
     }
 
@@ -203,6 +211,14 @@ impl Options {
     #[cfg(feature = "sql")]
     pub fn sql(mut self, sql: crate::SqlOptions) -> Self {
         self.sql = sql;
+        self
+    }
+
+    /// Keeps packs and log in an object store, too. An engine that is open for writing takes its archive over, or begins
+    /// it; one that is open for reading reads from there what has no local copy.
+    #[cfg(feature = "archive")]
+    pub fn archive(mut self, archive: crate::archive::ArchiveOptions) -> Self {
+        self.archive = Some(archive);
         self
     }
 

@@ -27,9 +27,6 @@ use crate::sync::{Arc, OnceLock};
 use crate::wire::Wire;
 use lineal_wal::{Disk, DiskFile, ObjectKey, OpenMode, Seq};
 
-/// What is read from the end of a file in the hope that it holds the footer, in bytes.
-const TAIL_BYTES: u64 = 4096;
-
 /// A part, verified and decompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -600,17 +597,16 @@ pub(crate) fn read_header(file: &dyn DiskFile) -> std::io::Result<HeaderFound> {
 
 /// The frame that ends where the file ends, if there is one.
 pub(crate) fn read_last_frame(file: &dyn DiskFile, length: u64) -> std::io::Result<FrameFound> {
-    let mut tail = vec![0; length.min(TAIL_BYTES) as usize];
-    let tail_offset = length - tail.len() as u64;
-    file.read_exact_at(&mut tail, tail_offset)?;
-    let Some(end) = tail.last_chunk::<FRAME_TAIL_BYTES>() else { return Ok(FrameFound::Invalid) };
-    let Some(frame_bytes) = frame_bytes_from_tail(end).filter(|&bytes| bytes <= length) else {
+    // Exactly the frame and nothing before it: of a pack in the archive that is at hand, the rest is not.
+    let mut end = [0; FRAME_TAIL_BYTES];
+    let Some(end_offset) = length.checked_sub(FRAME_TAIL_BYTES as u64) else {
+        return Ok(FrameFound::Invalid);
+    };
+    file.read_exact_at(&mut end, end_offset)?;
+    let Some(frame_bytes) = frame_bytes_from_tail(&end).filter(|&bytes| bytes <= length) else {
         return Ok(FrameFound::Invalid);
     };
     let frame_bytes = frame_bytes as usize;
-    if let Some(start) = tail.len().checked_sub(frame_bytes) {
-        return Ok(decode_frame(&tail[start..]));
-    }
     let mut frame = vec![0; frame_bytes];
     file.read_exact_at(&mut frame, length - frame_bytes as u64)?;
     Ok(decode_frame(&frame))

@@ -3,6 +3,7 @@
 pub mod chooser;
 pub mod damage;
 pub mod model;
+pub mod s3;
 pub mod script;
 pub mod sql;
 pub mod world;

@@ -2,20 +2,34 @@
 
 use crate::batch::Batch;
 use crate::error::LogError;
-use crate::format::{SECTOR_BYTES, Seal};
+use crate::format::{SECTOR_BYTES, Seal, sector};
 use crate::ids::Lsn;
+use crate::options::OnDurable;
 use crate::queue::{Device, Flushed};
 use crate::segment::SegmentFile;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
 
 /// The segment files, as the leader sees them, and what it did to them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Segments {
     /// Only the leader, or who starts or closes the log, counts here; others read.
     pub(crate) fsyncs: AtomicU64,
     pub(crate) groups: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
+    /// Who is told how far the log is durable.
+    pub(crate) on_durable: Option<OnDurable>,
+}
+
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segments")
+            .field("fsyncs", &self.fsyncs)
+            .field("groups", &self.groups)
+            .field("bytes_written", &self.bytes_written)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Segments {
@@ -35,7 +49,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Leaves word behind the last group of what is durable. A whole sector, so that the page need not be read first.
+    /// Leaves word behind the last group of what is durable.
     fn write_seal(
         &self,
         segment: &SegmentFile,
@@ -44,10 +58,7 @@ impl Segments {
         closed: bool,
     ) -> Result<(), LogError> {
         let seal = Seal { salt: segment.salt, id: segment.id, offset, durable, closed };
-        let mut sector = [0; SECTOR_BYTES as usize];
-        let encoded = seal.encode();
-        sector[..encoded.len()].copy_from_slice(&encoded);
-        let outcome = segment.file.write_all_at(&sector, offset);
+        let outcome = segment.file.write_all_at(&sector(&seal.encode()), offset);
         outcome.map_err(|error| LogError::poisoned("write", &segment.path, error))?;
         Self::count(&self.bytes_written, u64::from(SECTOR_BYTES));
         Ok(())
@@ -78,5 +89,11 @@ impl Device<Arc<Batch>> for Segments {
         // The group is durable even if word of it cannot be left; nothing after it will be.
         let sealed = self.write_seal(&batch.segment.file, batch.end(), durable, false);
         Flushed { durable: Some(durable), failure: sealed.err() }
+    }
+
+    fn published(&self, durable: Lsn) {
+        if let Some(tell) = &self.on_durable {
+            tell(durable);
+        }
     }
 }

@@ -151,6 +151,13 @@
 //! The valid slot of the higher generation counts; the other may be torn. But a segment whose current header names a
 //! higher generation shows that the newest slot was there once, and that is damage. A listed file that is missing is
 //! damage. A file that is not listed is what a crash left of a segment in the making.
+//!
+//! # Seed
+//!
+//! A log can be made of records that were kept elsewhere. Its segments are just long enough, end with a closing seal each,
+//! and are listed as holding durable records, even if there are none. Their headers are written last and accept what is in
+//! them. The list is of generation 1, and comes when all segments are durable; so without a list, segments whose headers
+//! know no generation above 1 are what is left of a seed that did not end.
 
 use crate::ids::{EngineId, Epoch, Lsn, Micros, SegmentId};
 
@@ -318,6 +325,13 @@ impl SegmentHeader {
             && header.first_lsn.0 <= header.last_accepted.0.saturating_add(1);
         if sane { Ok(header) } else { Err(NotValid::Other) }
     }
+}
+
+/// A segment header or a seal, as it is written: a whole sector, so that the page need not be read first.
+pub(crate) fn sector(encoded: &[u8]) -> [u8; SECTOR_BYTES as usize] {
+    let mut sector = [0; SECTOR_BYTES as usize];
+    sector[..encoded.len()].copy_from_slice(encoded);
+    sector
 }
 
 /// Fewest sectors of a segment: header, one group, one seal.

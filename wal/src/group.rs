@@ -4,7 +4,7 @@ use crate::error::LogError;
 use crate::format::{GROUP_HEADER_BYTES, GroupHeader, records_crc};
 use crate::ids::{Lsn, Micros, SegmentId};
 use crate::options::RecordPlace;
-use crate::record::{Record, record_bytes};
+use crate::record::{Record, record_bytes, record_crcs};
 use crate::segment::SegmentFile;
 
 /// Bytes read at once when a segment is read from end to end. Source: the read-ahead of Linux is of this size.
@@ -47,6 +47,32 @@ impl Window {
     }
 }
 
+/// A group of records that were verified, as it goes to an offset of a segment: its header, and all its bytes.
+pub(crate) fn group_of(
+    file: &SegmentFile,
+    offset: u64,
+    first_lsn: Lsn,
+    count: u32,
+    durable_before: Lsn,
+    payload: &[u8],
+) -> (GroupHeader, Vec<u8>) {
+    let header = GroupHeader {
+        records_crc: records_crc(file.salt, &record_crcs(payload)),
+        salt: file.salt,
+        id: file.id,
+        offset,
+        first_lsn,
+        durable_before,
+        count,
+        payload_bytes: u32::try_from(payload.len()).expect("a group fits its segment"),
+    };
+    let mut bytes = Vec::with_capacity(GROUP_HEADER_BYTES + payload.len() + file.sector_bytes as usize);
+    bytes.extend_from_slice(&header.encode());
+    bytes.extend_from_slice(payload);
+    bytes.resize(bytes.len().next_multiple_of(file.sector_bytes as usize), 0);
+    (header, bytes)
+}
+
 /// Where and why a group is not what was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Bad {
@@ -60,13 +86,12 @@ pub(crate) struct Bad {
 pub(crate) struct Framed<'a> {
     pub(crate) record: Record<'a>,
     pub(crate) place: RecordPlace,
-    bytes: &'a [u8],
 }
 
 impl Framed<'_> {
     pub(crate) fn verify(&self) -> Result<(), Bad> {
         let bad = |reason| Bad { offset: self.place.offset, lsn: self.record.lsn, reason };
-        self.record.verify(self.bytes).map(|_| ()).map_err(bad)
+        self.record.verify().map(|_| ()).map_err(bad)
     }
 }
 
@@ -151,7 +176,7 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// The records of a group, each framed, with its place and its bytes, and not verified. Ends with the first that
+    /// The records of a group, each framed, with its place, and not verified. Ends with the first that
     /// cannot be framed.
     pub(crate) fn frames(&self) -> impl Iterator<Item = Result<Framed<'a>, Bad>> + use<'a> {
         let payload = self.payload;
@@ -167,11 +192,10 @@ impl<'a> Group<'a> {
                 Ok(_) => return Some(Err(bad("another record was due"))),
                 Err(reason) => return Some(Err(bad(reason))),
             };
-            let bytes = &rest[..record.bytes()];
-            let length = u32::try_from(bytes.len()).expect("read from 32 bits");
-            at += bytes.len();
+            let length = u32::try_from(record.bytes()).expect("read from 32 bits");
+            at += record.bytes();
             lsn = lsn.next();
-            Some(Ok(Framed { record, place: RecordPlace { segment, offset, bytes: length }, bytes }))
+            Some(Ok(Framed { record, place: RecordPlace { segment, offset, bytes: length } }))
         })
     }
 

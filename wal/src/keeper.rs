@@ -479,6 +479,14 @@ fn listed(buffer: &Buffer, durable: Lsn) -> Vec<ListEntry> {
     live.chain(ready).chain(reserve).collect()
 }
 
+/// Why a segment file of so many bytes could not be made.
+pub(crate) fn not_made(disk: &dyn Disk, path: &str, needed_bytes: u64, error: io::Error) -> LogError {
+    if error.kind() != io::ErrorKind::StorageFull && error.kind() != io::ErrorKind::QuotaExceeded {
+        return LogError::io("prepare", path, error);
+    }
+    LogError::NoSpace { needed_bytes, free_bytes: disk.free_bytes().unwrap_or(0) }
+}
+
 /// Makes a segment file: allocated, written with zeros, and synced with its name. `step` is called between pieces and
 /// ends it with `false`.
 pub(crate) fn make_segment(
@@ -487,13 +495,7 @@ pub(crate) fn make_segment(
     step: &mut dyn FnMut() -> bool,
 ) -> Result<SegmentFile, LogError> {
     let path = segment_path(entry.id);
-    let failed = |error: io::Error| {
-        if error.kind() != io::ErrorKind::StorageFull && error.kind() != io::ErrorKind::QuotaExceeded {
-            return LogError::io("prepare", &path, error);
-        }
-        let free_bytes = disk.free_bytes().unwrap_or(0);
-        LogError::NoSpace { needed_bytes: entry.capacity, free_bytes }
-    };
+    let failed = |error: io::Error| not_made(disk, &path, entry.capacity, error);
     let file = disk.open(&path, OpenMode::CreateNew).map_err(failed)?;
     file.allocate(entry.capacity).map_err(failed)?;
     let zeros = vec![0; ZERO_STEP_BYTES];

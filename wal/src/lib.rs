@@ -6,7 +6,8 @@
 //! [`mod@format`] and in `classify.rs`, what is the log, what is a torn tail, and what is damage.
 //!
 //! Where to look: `queue.rs` is the group commit protocol, `buffer.rs` what waits in memory, `device.rs` the write and
-//! the sync, `keeper.rs` the segments made ahead of need, `recover.rs` and `start.rs` the way back after a crash.
+//! the sync, `keeper.rs` the segments made ahead of need, `recover.rs` and `start.rs` the way back after a crash, `piece.rs` and `seed.rs`
+//! the way to another place and back.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -23,10 +24,12 @@ mod keeper;
 mod list;
 mod log;
 mod options;
+mod piece;
 mod queue;
 mod real;
 mod record;
 mod recover;
+mod seed;
 mod segment;
 #[cfg(any(all(test, not(loom)), feature = "sim"))]
 pub mod sim;
@@ -43,8 +46,10 @@ pub use ids::{
     EngineId, Epoch, Lsn, Micros, NamespaceId, OBJECT_KEY_BYTES, ObjectId, ObjectKey, SegmentId, Seq,
 };
 pub use log::{DurableWait, Log};
-pub use options::{Appended, Class, LogOptions, LogStats, RecordPlace, Recovery};
+pub use options::{Appended, Class, LogOptions, LogStats, OnDurable, RecordPlace, Recovery};
+pub use piece::{BadPiece, Comparison, DurablePiece, Records, records};
 pub use real::RealDisk;
 pub use record::{OwnedRecord, Part, PartHeader, Parts, Record, RecordBuilder};
 pub use recover::{Recovered, Visit, Wanted};
+pub use seed::Pieces;
 pub use traces::{LogTrace, LogTraceKind, LogTraces, log_traces};

@@ -10,6 +10,15 @@ use std::io;
 /// Largest slot that is read, in bytes: 2 million segments.
 const SLOT_BYTES_MAX: u64 = 64 << 20;
 
+/// The generation of a list that nobody has written to since it was made: nothing was ever appended to such a log.
+pub(crate) const FIRST_GENERATION: u64 = 1;
+
+/// Makes the folder of a log. Durable on return.
+pub(crate) fn make_folder(disk: &dyn Disk) -> Result<(), LogError> {
+    disk.create_dir(LOG_DIR).map_err(|error| LogError::io("make", LOG_DIR, error))?;
+    disk.sync_dir("").map_err(|error| LogError::io("sync", "", error))
+}
+
 /// What the list file holds.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -64,12 +73,15 @@ pub(crate) struct ListFile {
 }
 
 impl ListFile {
-    /// Makes the list of a new log, with no segments. Durable on return, with the log's folder.
-    pub(crate) fn create(disk: Arc<dyn Disk>, engine: EngineId) -> Result<Self, LogError> {
-        disk.create_dir(LOG_DIR).map_err(|error| LogError::io("make", LOG_DIR, error))?;
-        disk.sync_dir("").map_err(|error| LogError::io("sync", "", error))?;
-        let list = List { engine, generation: 1, epoch: Epoch(0), entries: Vec::new() };
-        let slot_bytes = u64::from(SECTOR_BYTES);
+    /// Makes the list of a new log, its first generation. Durable on return.
+    pub(crate) fn create(
+        disk: Arc<dyn Disk>,
+        engine: EngineId,
+        epoch: Epoch,
+        entries: Vec<ListEntry>,
+    ) -> Result<Self, LogError> {
+        let list = List { engine, generation: FIRST_GENERATION, epoch, entries };
+        let slot_bytes = (list.bytes() as u64).next_power_of_two().max(u64::from(SECTOR_BYTES));
         let file = write_new(&*disk, &list, slot_bytes)?;
         Ok(Self { disk, file, slot_bytes, list })
     }

@@ -10,6 +10,7 @@ use crate::options::{Appended, Class, LogOptions, LogStats, Recovery};
 use crate::queue::{Pending, Queue};
 use crate::record::{OwnedRecord, RecordBuilder};
 use crate::recover::{Recovered, Visit, Wanted, recover};
+use crate::segment::SharedSegment;
 use crate::start::start;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, sleep, thread};
@@ -98,7 +99,7 @@ impl Log {
         });
         buffer.ready = started.ready;
         buffer.reserve = started.reserve;
-        let segments = Segments::default();
+        let segments = Segments { on_durable: options.on_durable.clone(), ..Segments::default() };
         segments.fsyncs.store(started.fsyncs, Ordering::Relaxed);
         segments.bytes_written.store(started.bytes_written, Ordering::Relaxed);
         let threads = options.threads;
@@ -147,6 +148,16 @@ impl Log {
 
     fn core(&self) -> &Core {
         &self.shared.core
+    }
+
+    /// The segment that a record of the log is in, and the last record that is.
+    pub(crate) fn segment_of(&self, lsn: Lsn) -> Option<(SharedSegment, Lsn)> {
+        self.core().queue.lock().pending.segment_of(lsn)
+    }
+
+    /// Records up to here are not in the log any more.
+    pub(crate) fn released_through(&self) -> Lsn {
+        Lsn(self.core().queue.lock().pending.first_lsn().0 - 1)
     }
 
     /// Numbers a record and copies it into memory. It is not durable yet: see [`wait`](Self::wait).
@@ -303,8 +314,7 @@ impl Log {
         let mut after = after;
         while after < through {
             let due = after.next();
-            let found = self.core().queue.lock().pending.segment_of(due);
-            let (segment, last) = found.ok_or(LogError::Released { lsn: due })?;
+            let (segment, last) = self.segment_of(due).ok_or(LogError::Released { lsn: due })?;
             let scanned = segment.scan(after, through.min(last), wanted, visit)?;
             if scanned < due {
                 return Err(segment.file.damaged(0, due, "the record is not in its segment"));

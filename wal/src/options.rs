@@ -1,6 +1,6 @@
 //! What the callers of the log choose, and what they are told.
 
-use crate::ids::{EngineId, Lsn, SegmentId};
+use crate::ids::{EngineId, Epoch, Lsn, SegmentId};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,17 @@ pub struct LogOptions {
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Bytes of log kept ready for [`Class::System`] when the disk is full; 0 keeps none. Default: 0.
     pub reserve_bytes: u64,
+    /// The log starts in this epoch, or in the one after the highest that it knows if that is higher. Default: 0.
+    pub epoch_min: Epoch,
+    /// Told how far the log is durable. Default: nobody.
+    pub on_durable: Option<OnDurable>,
 }
+
+/// Called with the last durable record after each group that became durable, when [`Log::durable`](crate::Log::durable)
+/// says so, too, by whoever led the flush and without a lock of the log. Not for what was recovered. Two threads may call it
+/// at once, and then the lower position may come last; the call for a group may come after its waiters went on, even after
+/// the log was closed. It must be cheap, as the caller wants to go on, and not keep the log itself.
+pub type OnDurable = Arc<dyn Fn(Lsn) + Send + Sync>;
 
 impl LogOptions {
     /// The default settings.
@@ -40,6 +50,8 @@ impl LogOptions {
             threads: true,
             random,
             reserve_bytes: 0,
+            epoch_min: Epoch(0),
+            on_durable: None,
         }
     }
 }
@@ -54,6 +66,7 @@ impl fmt::Debug for LogOptions {
             .field("flush_after", &self.flush_after)
             .field("threads", &self.threads)
             .field("reserve_bytes", &self.reserve_bytes)
+            .field("epoch_min", &self.epoch_min)
             .finish_non_exhaustive()
     }
 }

@@ -50,6 +50,10 @@ pub(crate) trait Pending {
 pub(crate) trait Device<B> {
     /// Makes a batch durable.
     fn flush(&self, batch: &B) -> Flushed;
+
+    /// Everything up to here is durable, and everybody can see it. Called without the lock, by the leader or who was it
+    /// just now, so that two may call at once.
+    fn published(&self, durable: Lsn);
 }
 
 /// What became of a batch.
@@ -307,12 +311,21 @@ impl<P: Pending, D: Device<P::Batch>> Queue<P, D> {
             drop(inner);
             let flushed = self.device.flush(&batch);
             inner = self.inner.lock();
+            let durable = flushed.durable;
             let woken = self.publish(&mut inner, batch, flushed);
-            if inner.failure.is_some() || self.durable() >= until {
-                return self.hand_on(inner, woken);
+            let ends = inner.failure.is_some() || self.durable() >= until;
+            if ends {
+                self.hand_on(inner, woken);
+            } else {
+                drop(inner);
+                woken.into_iter().for_each(Woken::wake);
             }
-            drop(inner);
-            woken.into_iter().for_each(Woken::wake);
+            if let Some(durable) = durable {
+                self.device.published(durable);
+            }
+            if ends {
+                return;
+            }
             inner = self.inner.lock();
         }
     }

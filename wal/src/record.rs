@@ -145,14 +145,15 @@ pub struct Record<'a> {
     /// When it was appended; never below the time of the record before.
     pub time: Micros,
     part_count: u16,
-    parts: &'a [u8],
+    /// All of it.
+    bytes: &'a [u8],
 }
 
 impl<'a> Record<'a> {
     /// Its parts, in the order in which they were written.
     #[must_use]
     pub fn parts(&self) -> Parts<'a> {
-        Parts { rest: self.parts }
+        Parts { rest: &self.bytes[RECORD_HEADER_BYTES..] }
     }
 
     /// How many parts it has.
@@ -164,13 +165,19 @@ impl<'a> Record<'a> {
     /// Bytes that it takes in the log.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        RECORD_HEADER_BYTES + self.parts.len()
+        self.bytes.len()
+    }
+
+    /// It itself, as it is in the log: what [`records`](crate::records) reads.
+    #[must_use]
+    pub fn encoded(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Reads and verifies the record that starts `bytes`, which may be longer; the second result is its checksum.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<(Self, [u8; 4]), &'static str> {
         let record = Self::frame(bytes)?;
-        let crc = record.verify(&bytes[..record.bytes()])?;
+        let crc = record.verify()?;
         Ok((record, crc))
     }
 
@@ -192,11 +199,12 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Verifies the record that was framed in `bytes` and fills them; its checksum.
-    pub(crate) fn verify(&self, bytes: &[u8]) -> Result<[u8; 4], &'static str> {
+    /// Verifies a record that was framed; its checksum.
+    pub(crate) fn verify(&self) -> Result<[u8; 4], &'static str> {
+        let bytes = self.bytes;
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&bytes[4..RECORD_HEADER_BYTES]);
-        let mut rest = self.parts;
+        let mut rest = &bytes[RECORD_HEADER_BYTES..];
         while !rest.is_empty() {
             let part = &rest[..PART_HEADER_BYTES + get_u32(rest, 4) as usize];
             if crc32fast::hash(&part[4..]) != get_u32(part, 0) {
@@ -220,7 +228,7 @@ impl<'a> Record<'a> {
             lsn: Lsn(get_u64(bytes, 8)),
             time: Micros(get_u64(bytes, 16)),
             part_count: get_u16(bytes, 24),
-            parts: &bytes[RECORD_HEADER_BYTES..],
+            bytes,
         }
     }
 }
@@ -305,7 +313,7 @@ pub struct OwnedRecord {
     lsn: Lsn,
     time: Micros,
     part_count: u16,
-    parts: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl OwnedRecord {
@@ -324,7 +332,7 @@ impl OwnedRecord {
     /// The same record, borrowed.
     #[must_use]
     pub fn as_record(&self) -> Record<'_> {
-        Record { lsn: self.lsn, time: self.time, part_count: self.part_count, parts: &self.parts }
+        Record { lsn: self.lsn, time: self.time, part_count: self.part_count, bytes: &self.bytes }
     }
 }
 
@@ -334,7 +342,7 @@ impl From<Record<'_>> for OwnedRecord {
             lsn: record.lsn,
             time: record.time,
             part_count: record.part_count,
-            parts: record.parts.to_vec(),
+            bytes: record.bytes.to_vec(),
         }
     }
 }

@@ -3,7 +3,9 @@
 use crate::batch::Mark;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::LogError;
-use crate::format::{GROUP_HEADER_BYTES, GroupHeader, ListEntry, ListState, group_bytes, segment_path};
+use crate::format::{
+    GROUP_HEADER_BYTES, GroupHeader, ListEntry, ListState, RECORD_HEADER_BYTES, group_bytes, segment_path,
+};
 use crate::group::{Bad, Group, WINDOW_BYTES, Window};
 use crate::ids::{Lsn, SegmentId};
 use crate::record::{OwnedRecord, Record, record_bytes, record_lsn};
@@ -132,6 +134,10 @@ impl GroupPlace {
     fn offset(&self, sector_bytes: u32) -> u64 {
         u64::from(self.sector) * u64::from(sector_bytes)
     }
+
+    fn end(&self, sector_bytes: u32) -> u64 {
+        self.offset(sector_bytes) + group_bytes(u64::from(self.payload_bytes), sector_bytes)
+    }
 }
 
 impl Segment {
@@ -157,24 +163,40 @@ impl Segment {
 
     /// Reads one record that is durable in this segment.
     pub(crate) fn read(&self, lsn: Lsn) -> Result<OwnedRecord, LogError> {
-        let (mut offset, end) = self.nearest(lsn)?;
-        let mut window = Window::new(POINT_READ_BYTES);
-        // Walks from header to header; only the record that is wanted is verified.
-        while offset < end {
-            let bytes = window.read(&self.file, offset, end, crate::format::RECORD_HEADER_BYTES)?;
-            let found = record_lsn(bytes);
-            let length = record_bytes(bytes)
-                .filter(|length| offset + *length as u64 <= end && found <= lsn)
-                .ok_or_else(|| self.file.damaged(offset, lsn, "a record's header is wrong"))?;
+        let mut walk = self.walk(lsn, POINT_READ_BYTES)?;
+        Ok(walk.next()?.expect("a walk begins with a record").into())
+    }
+
+    /// A walk through the group of a durable record, from that record on, which is there. Reads so many bytes at once.
+    pub(crate) fn walk(&self, lsn: Lsn, window_bytes: usize) -> Result<Walk<'_>, LogError> {
+        let (offset, end) = self.nearest(lsn)?;
+        let mut walk = Walk { file: &self.file, window: Window::new(window_bytes), offset, end, due: lsn };
+        // From header to header; nothing is verified that is not wanted.
+        while let Some((found, bytes)) = walk.header()? {
             if found == lsn {
-                let bytes = window.read(&self.file, offset, end, length)?;
-                let (record, _) =
-                    Record::decode(bytes).map_err(|reason| self.file.damaged(offset, lsn, reason))?;
-                return Ok(record.into());
+                return Ok(walk);
             }
-            offset += length as u64;
+            walk.offset += bytes as u64;
         }
-        Err(self.file.damaged(offset, lsn, "the record is not in its group"))
+        Err(self.file.damaged(walk.offset, lsn, "the record is not in its group"))
+    }
+
+    /// About how many bytes there are after a record, of groups that are durable. Reads no file: of a segment that
+    /// nobody looked into yet, it is all that may be there.
+    pub(crate) fn bytes_after(&self, after: Lsn) -> u64 {
+        let index = self.index.lock();
+        if !index.complete {
+            return self.file.capacity;
+        }
+        let sector_bytes = self.file.sector_bytes;
+        let next = index.groups.partition_point(|group| group.first_lsn <= after.next());
+        let (Some(first), Some(last)) = (index.groups.get(next.saturating_sub(1)), index.groups.last())
+        else {
+            return 0;
+        };
+        let marks = index.marks.partition_point(|mark| mark.lsn <= after.next());
+        let mark = index.marks.get(marks.wrapping_sub(1)).map_or(0, |mark| mark.offset);
+        last.end(sector_bytes).saturating_sub(first.offset(sector_bytes).max(mark))
     }
 
     /// The last known place at or before a record, and the end of its group.
@@ -247,9 +269,7 @@ impl Segment {
         }
         let sector_bytes = self.file.sector_bytes;
         let index = self.index.lock();
-        index.groups.last().map_or(self.file.first_offset(), |group| {
-            group.offset(sector_bytes) + group_bytes(u64::from(group.payload_bytes), sector_bytes)
-        })
+        index.groups.last().map_or(self.file.first_offset(), |group| group.end(sector_bytes))
     }
 
     /// Finds the groups of a segment that recovery had no reason to read.
@@ -273,6 +293,54 @@ impl Segment {
         index.groups = groups;
         index.complete = true;
         Ok(())
+    }
+}
+
+/// Where a reader of a group is.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    file: &'a SegmentFile,
+    window: Window,
+    offset: u64,
+    /// Where the group's records end.
+    end: u64,
+    due: Lsn,
+}
+
+impl Walk<'_> {
+    /// Position and bytes of the record that is here; `None` at the end of the group.
+    fn header(&mut self) -> Result<Option<(Lsn, usize)>, LogError> {
+        let Self { file, offset, end, due, .. } = *self;
+        if offset >= end {
+            return Ok(None);
+        }
+        let header = self.window.read(file, offset, end, RECORD_HEADER_BYTES)?;
+        match record_bytes(header).filter(|bytes| offset + *bytes as u64 <= end && record_lsn(header) <= due)
+        {
+            Some(bytes) => Ok(Some((record_lsn(header), bytes))),
+            None => Err(file.damaged(offset, due, "a record's header is wrong")),
+        }
+    }
+
+    /// Bytes of the record that comes next; `None` at the end of the group.
+    pub(crate) fn bytes(&mut self) -> Result<Option<usize>, LogError> {
+        match self.header()? {
+            Some((found, _)) if found < self.due => {
+                Err(self.file.damaged(self.offset, self.due, "another record was due"))
+            }
+            other => Ok(other.map(|(_, bytes)| bytes)),
+        }
+    }
+
+    /// The record that comes next, verified; `None` at the end of the group.
+    pub(crate) fn next(&mut self) -> Result<Option<Record<'_>>, LogError> {
+        let Some(bytes) = self.bytes()? else { return Ok(None) };
+        let Self { file, offset, end, due, .. } = *self;
+        let read = self.window.read(file, offset, end, bytes)?;
+        let (record, _) = Record::decode(read).map_err(|reason| file.damaged(offset, due, reason))?;
+        self.offset += bytes as u64;
+        self.due = due.next();
+        Ok(Some(record))
     }
 }
 

@@ -5,15 +5,12 @@
 
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
-use crate::format::{
-    GROUP_HEADER_BYTES, GroupHeader, ListEntry, ListState, SECTOR_BYTES, SegmentHeader, group_bytes,
-    records_crc,
-};
+use crate::format::{GroupHeader, ListEntry, ListState, SECTOR_BYTES, SegmentHeader, group_bytes, sector};
+use crate::group::group_of;
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::keeper::{Stock, first_capacity, make_segment};
-use crate::list::ListFile;
+use crate::list::{self, ListFile};
 use crate::options::LogOptions;
-use crate::record::record_crcs;
 use crate::recover::{Recovered, Unvouched};
 use crate::segment::{Segment, SegmentFile, SharedSegment};
 use crate::sync::Arc;
@@ -44,10 +41,13 @@ pub(crate) fn start(
     if let Some(damage) = found.damage {
         return Err(damage);
     }
-    let epoch = Epoch(found.epoch.0 + 1);
+    let epoch = Epoch(found.epoch.0 + 1).max(options.epoch_min);
     let mut list = match found.list.take() {
         Some((list, slot_bytes)) => ListFile::open(Arc::clone(disk), list, slot_bytes)?,
-        None => ListFile::create(Arc::clone(disk), options.engine)?,
+        None => {
+            list::make_folder(&**disk)?;
+            ListFile::create(Arc::clone(disk), options.engine, Epoch(0), Vec::new())?
+        }
     };
     let copy_bytes: u64 = found.unvouched.iter().map(|group| padded(group.payload.len())).sum();
     let mut spares = open_spares(disk, options, &found.idle);
@@ -92,10 +92,7 @@ pub(crate) fn start(
         list_generation: list.generation(),
         sector_bytes: SECTOR_BYTES,
     };
-    let mut sector = vec![0; SECTOR_BYTES as usize];
-    let encoded = header.encode();
-    sector[..encoded.len()].copy_from_slice(&encoded);
-    written.write(&file, &sector, 0)?;
+    written.write(&file, &sector(&header.encode()), 0)?;
     written.sync(&file)?;
 
     let (kept, superseded): (VecDeque<_>, VecDeque<_>) =
@@ -196,20 +193,9 @@ fn copy(
     let mut headers = Vec::with_capacity(groups.len());
     let mut offset = file.first_offset();
     for group in groups {
-        let crcs = record_crcs(&group.payload);
-        let header = GroupHeader {
-            records_crc: records_crc(file.salt, &crcs),
-            salt: file.salt,
-            id: file.id,
-            offset,
-            // The copies do not vouch for each other: they are durable together.
-            durable_before: vouched,
-            ..group.header.clone()
-        };
-        let mut bytes = Vec::with_capacity(GROUP_HEADER_BYTES + group.payload.len());
-        bytes.extend_from_slice(&header.encode());
-        bytes.extend_from_slice(&group.payload);
-        bytes.resize(bytes.len().next_multiple_of(SECTOR_BYTES as usize), 0);
+        let GroupHeader { first_lsn, count, .. } = group.header;
+        // The copies do not vouch for each other: they are durable together.
+        let (header, bytes) = group_of(file, offset, first_lsn, count, vouched, &group.payload);
         written.write(file, &bytes, offset)?;
         offset += bytes.len() as u64;
         headers.push(header);

@@ -4,6 +4,8 @@ mod crash;
 mod damage;
 mod fault;
 mod log;
+mod piece;
+mod seed;
 mod stress;
 mod support;
 mod traces;

@@ -28,7 +28,7 @@ mod tests;
 
 use std::{collections::BTreeSet, fmt, io};
 
-use lineal_snapshot::{BlockCache, ErrorKind, Footer, LivePack, PACK_FOLDER, Pack, PackNumber};
+use lineal_snapshot::{BlockCache, ErrorKind, Footer, LivePack, PACK_FOLDER, Pack, PackError, PackNumber};
 use lineal_wal::{Disk, EngineId, OpenMode};
 
 pub(crate) use self::error::CatalogError;
@@ -198,7 +198,11 @@ impl Catalog {
         let mut unsettled = plan.live.last().map(|newest| newest.number).filter(|newest| !listed(*newest));
         if let Some(newest) = unsettled.take_if(|_| !options.read_only) {
             // Its footer may be in the page cache only, and what it unlists is about to be removed.
-            Pack::settle(&disk, newest)?;
+            match Pack::settle(&disk, newest) {
+                // It is in an archive only, which keeps what it has.
+                Ok(_) | Err(PackError::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let members = plan
             .live
@@ -368,6 +372,33 @@ impl Catalog {
     /// The live packs, oldest first.
     pub(crate) fn live(&self) -> Vec<Arc<Pack>> {
         self.state().packs.iter().map(|member| Arc::clone(&member.pack)).collect()
+    }
+
+    /// Reads a live pack through `disk` from here on. Whoever has it open reads on as before. Returns whether it is live.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Pack`]; [`CatalogError::PackMismatch`] if another pack stands there. Nothing changed then.
+    #[cfg(feature = "archive")]
+    pub(crate) fn reopen(&self, number: PackNumber, disk: &Arc<dyn Disk>) -> Result<bool, CatalogError> {
+        // Held so that no list of packs is made out of an older one meanwhile.
+        let _one = self.merging.lock();
+        let _publishing = self.publishing.lock();
+        let state = self.state();
+        let Some(member) = state.packs.get(number) else { return Ok(false) };
+        let pack = Pack::open(disk, &self.cache, number)?;
+        if pack.footer().live_pack() != member.live {
+            return Err(CatalogError::PackMismatch {
+                path: number.path(),
+                named_by: "the list of live packs".to_owned(),
+                what: "footer",
+                expected: member.live.bytes.to_string(),
+                found: pack.footer().file_bytes.to_string(),
+            });
+        }
+        let packs = Arc::new(state.packs.with_pack(number, pack));
+        self.swap(State { packs, view: state.view.clone() });
+        Ok(true)
     }
 
     /// Verifies one of the live packs from end to end.

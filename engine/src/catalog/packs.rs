@@ -38,6 +38,16 @@ impl Packs {
         self
     }
 
+    /// The same packs, of which one is read through another handle.
+    #[cfg(feature = "archive")]
+    pub(super) fn with_pack(&self, number: PackNumber, pack: Arc<Pack>) -> Packs {
+        let mut packs = self.clone();
+        if let Some(member) = packs.members.iter_mut().find(|member| member.live.number == number) {
+            member.pack = pack;
+        }
+        packs
+    }
+
     /// All of them, oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Member> {
         self.members.iter()

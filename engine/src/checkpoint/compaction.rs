@@ -115,15 +115,15 @@ fn tier_of(bytes: u64) -> Option<u32> {
     (bytes <= PACK_BYTES_MAX).then_some(tiers)
 }
 
-struct Merge<'a> {
-    snapshot: &'a Snapshot,
-    dropped: &'a HashSet<NamespaceId>,
+pub(super) struct Merge<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) dropped: &'a HashSet<NamespaceId>,
     /// Set where all packs are merged: then history beyond the retention is left out.
-    retire: Option<&'a Retire>,
+    pub(super) retire: Option<&'a Retire>,
 }
 
 /// One entry, and the pack it is in.
-struct Found {
+pub(super) struct Found {
     key: EntryKey,
     value: EntryValue,
     pack: Arc<Pack>,
@@ -164,7 +164,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    fn merge_object(&self, object: ObjectKey, entries: &[Found], out: &mut NewPack) -> Result<()> {
+    pub(super) fn merge_object(&self, object: ObjectKey, entries: &[Found], out: &mut NewPack) -> Result<()> {
         let newest = newest_head(self.snapshot, &object)?;
         let floor = newest.as_ref().map_or(Seq(0), |found| found.head.floor);
         let newest_seq = newest.as_ref().map_or(Seq(0), |found| found.head.seq);
@@ -430,6 +430,13 @@ fn take_object(input: &mut Input, object: ObjectKey, entries: &mut Vec<Found>) -
         entries.push(Found { key, value, pack: Arc::clone(&input.pack) });
     }
     Ok(())
+}
+
+/// The entries of one object in a pack.
+#[cfg(feature = "archive")]
+pub(super) fn take_object_from(pack: &Arc<Pack>, object: ObjectKey, entries: &mut Vec<Found>) -> Result<()> {
+    let mut input = Input { entries: pack.iter(&object.to_bytes()).peekable(), pack: Arc::clone(pack) };
+    take_object(&mut input, object, entries)
 }
 
 /// Sorts by entry, and keeps of equal ones the one from the newest pack: they are equal in content.

@@ -44,7 +44,7 @@ pub(super) fn erase(
                 newest.verify(&mut |_| ())?;
             }
         }
-        engine.log.release(line)?;
+        engine.release_log(line)?;
         state.previous_line = line;
     }
     tracing::warn!("the log still holds something of purged objects; the next compaction tries again");

@@ -5,6 +5,8 @@
 
 mod compaction;
 mod erase;
+#[cfg(feature = "archive")]
+mod extract;
 mod fold;
 mod headers;
 mod over_base;
@@ -17,6 +19,8 @@ use lineal_snapshot::{
 };
 use lineal_wal::{Lsn, Micros};
 
+#[cfg(feature = "archive")]
+pub(crate) use self::extract::extract;
 use self::{compaction::Retire, pack_object::ObjectPacker, window::Window};
 use crate::{
     Error, Result,
@@ -88,7 +92,7 @@ fn restore_ballast(engine: &Arc<EngineInner>) {
 fn shrink_log(engine: &Arc<EngineInner>, state: &mut MutexGuard<'_, CheckpointState>) -> bool {
     let line = engine.line();
     let newest = engine.catalog.live().pop().filter(|_| state.previous_line < line);
-    if newest.is_some_and(|newest| newest.verify(&mut |_| ()).is_ok()) && engine.log.release(line).is_ok() {
+    if newest.is_some_and(|newest| newest.verify(&mut |_| ()).is_ok()) && engine.release_log(line).is_ok() {
         state.previous_line = line;
     }
     engine.log.shrink().is_ok()
@@ -135,7 +139,7 @@ fn checkpoint_locked(
     let span = tracing::info_span!("checkpoint", %after, %line);
     let _entered = span.enter();
     let dropped = system::dropped(engine)?;
-    let window = Window::survey(engine, after, line, dropped)?;
+    let window = Window::survey(engine, after, line, dropped, None)?;
     let mut summary = state.summary.clone();
     let mut growth = Growth::new(&summary.tree);
     let mut pack = NewPack::create(engine, PackKind::Checkpoint)?;
@@ -163,7 +167,7 @@ fn checkpoint_locked(
     engine.set_line(line);
     engine.pressure.packed(unpacked_bytes);
     // Two checkpoints are kept: the log of the newest pack stays until the next one stands.
-    engine.log.release(state.previous_line)?;
+    engine.release_log(state.previous_line)?;
     state.previous_line = line;
     engine.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
     engine.counters.pack_bytes.fetch_add(pack_bytes, Ordering::Relaxed);
@@ -176,6 +180,10 @@ fn checkpoint_locked(
 ///
 /// Of stores that a merge would hold the checkpoint up for long over, only somebody who asks for it does it.
 pub(crate) fn retire_is_due(engine: &Arc<EngineInner>) -> Result<bool> {
+    #[cfg(feature = "archive")]
+    if engine.archive.as_ref().is_some_and(|archive| !archive.has_roots()) {
+        return Ok(false);
+    }
     let packs = engine.catalog.live();
     let bytes: u64 = packs.iter().map(|pack| pack.footer().file_bytes).sum();
     let Some(oldest) = packs.iter().map(|pack| pack.footer().last_lsn).min() else { return Ok(false) };
@@ -190,7 +198,7 @@ pub(crate) fn retire_is_due(engine: &Arc<EngineInner>) -> Result<bool> {
     else {
         return Ok(false);
     };
-    let (roots, _) = engine.roots();
+    let (roots, _) = engine.roots()?;
     let at = roots.first_published(|root| root.line >= oldest.0)?;
     Ok(at < roots.count() && roots.published(at)?.time < beyond)
 }
@@ -221,7 +229,7 @@ pub(crate) fn last(engine: &Arc<EngineInner>) -> Result<()> {
         if let Some(newest) = engine.catalog.live().last() {
             newest.verify(&mut |_| ())?;
         }
-        engine.log.release(line)?;
+        engine.release_log(line)?;
     }
     Ok(())
 }
@@ -344,6 +352,8 @@ impl NewPack {
         };
         let bytes = live.bytes;
         publishing.publish(Some((live, pack)), removed)?;
+        drop(publishing);
+        engine.packs_changed();
         Ok(bytes)
     }
 }

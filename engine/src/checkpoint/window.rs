@@ -2,7 +2,7 @@
 //! once more for each range of objects that fits. A record is verified once, when it is taken into its range: the
 //! survey looks at keys and lengths only, and what it saw decides nothing but where ranges begin.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lineal_wal::{LogError, Lsn, Micros, NamespaceId, ObjectKey, Record, Seq};
 
@@ -33,6 +33,8 @@ pub(crate) struct Window {
     after: Lsn,
     line: Lsn,
     dropped: HashSet<NamespaceId>,
+    /// Only these objects, if it is not all of them.
+    only: Option<BTreeSet<ObjectKey>>,
     /// The first key of every range but the first, ascending.
     bounds: Vec<ObjectKey>,
     /// Positions of the records with several parts.
@@ -57,27 +59,30 @@ impl Window {
         after: Lsn,
         line: Lsn,
         dropped: Vec<NamespaceId>,
+        only: Option<BTreeSet<ObjectKey>>,
     ) -> Result<Window> {
+        let is_wanted = |key: &ObjectKey| only.as_ref().is_none_or(|only| only.contains(key));
         let dropped: HashSet<NamespaceId> = dropped.into_iter().collect();
         let mut shared = Vec::new();
         let mut sample: Vec<ObjectKey> = Vec::new();
         let (mut bytes, mut count) = (0u64, 0usize);
         let mut look = |record: &Record<'_>| {
-            for part in record.parts() {
+            let before = count;
+            for part in record.parts().filter(|part| is_wanted(&part.object)) {
                 bytes += part.body.len() as u64 + PART_BYTES;
                 if count % SAMPLE_EVERY == 0 {
                     sample.push(part.object);
                 }
                 count += 1;
             }
-            if record.part_count() > 1 {
+            if record.part_count() > 1 && count > before {
                 shared.push(record.lsn);
             }
             false
         };
         engine.log.scan_where(after, line, &mut look, &mut |_, _| Ok(()))?;
         let bounds = bounds(sample, bytes);
-        Ok(Window { after, line, dropped, bounds, shared })
+        Ok(Window { after, line, dropped, only, bounds, shared })
     }
 
     /// Calls `f` for every object with commits in the window, ascending by key, with its commits ascending by seq.
@@ -123,7 +128,11 @@ impl Window {
         bodies.clear();
         let low = range.checked_sub(1).map(|at| self.bounds[at]);
         let high = self.bounds.get(range).copied();
-        let inside = |key: ObjectKey| low.is_none_or(|low| key >= low) && high.is_none_or(|high| key < high);
+        let inside = |key: ObjectKey| {
+            low.is_none_or(|low| key >= low)
+                && high.is_none_or(|high| key < high)
+                && self.only.as_ref().is_none_or(|only| only.contains(&key))
+        };
         let mut wanted = |record: &Record<'_>| record.parts().any(|part| inside(part.object));
         engine.log.scan_where(self.after, self.line, &mut wanted, &mut |record, _| {
             for part in record.parts() {

@@ -100,17 +100,25 @@ pub(crate) fn release_fork(system: &Held<'_>, target: ObjectKey) -> Result<Optio
     let Some(found) = View::new(system.engine, system.cell.key, system.resident).system().get(&of)? else {
         return Ok(None);
     };
-    let bytes: &[u8; OBJECT_KEY_BYTES + 8] = (&*found).try_into().map_err(|_| bad_row())?;
-    let mut key = [0; OBJECT_KEY_BYTES];
-    key.copy_from_slice(&bytes[..OBJECT_KEY_BYTES]);
-    let mut seq = [0; 8];
-    seq.copy_from_slice(&bytes[OBJECT_KEY_BYTES..]);
-    let source = ObjectKey::from_bytes(&key);
+    let (source, seq) = decode_of(&found)?;
     change(system, |tx| {
-        tx.delete(fork_row(source, Seq(u64::from_be_bytes(seq)), target))?;
+        tx.delete(fork_row(source, seq, target))?;
         tx.delete(&of)
     })
     .map(Some)
+}
+
+/// What the object was forked from, if it is a fork.
+#[cfg(feature = "archive")]
+pub(crate) fn source_of(engine: &Arc<EngineInner>, target: ObjectKey) -> Result<Option<ObjectKey>> {
+    let found = system::read(engine, |view| view.get(row(OF, target, &[]))).unconfirmed()?;
+    found.map(|row| Ok(decode_of(&row)?.0)).transpose()
+}
+
+fn decode_of(row: &[u8]) -> Result<(ObjectKey, Seq)> {
+    let (key, seq) = row.split_first_chunk::<OBJECT_KEY_BYTES>().ok_or_else(bad_row)?;
+    let seq: [u8; 8] = seq.try_into().map_err(|_| bad_row())?;
+    Ok((ObjectKey::from_bytes(key), Seq(u64::from_be_bytes(seq))))
 }
 
 /// Fails if forks or pins need the object's history.

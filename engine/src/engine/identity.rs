@@ -42,6 +42,12 @@ pub(crate) fn create(disk: &dyn Disk, random: &Random) -> Result<EngineId> {
     id[..8].copy_from_slice(&random().to_le_bytes());
     id[8..].copy_from_slice(&random().to_le_bytes());
     let id = EngineId(id);
+    write(disk, id)?;
+    Ok(id)
+}
+
+/// Makes the folder the data directory of `id`. Durable when it returns.
+pub(crate) fn write(disk: &dyn Disk, id: EngineId) -> Result<()> {
     let write = || {
         let file = disk.open(FILE_NEW, OpenMode::Create)?;
         file.set_len(0)?;
@@ -50,8 +56,7 @@ pub(crate) fn create(disk: &dyn Disk, random: &Random) -> Result<EngineId> {
         disk.rename(FILE_NEW, FILE)?;
         disk.sync_dir("")
     };
-    write().map_err(|e| Error::io("creating", FILE, e))?;
-    Ok(id)
+    write().map_err(|e| Error::io("creating", FILE, e))
 }
 
 fn encode(id: EngineId) -> [u8; BYTES] {

@@ -157,7 +157,21 @@ pub(crate) fn make_room(engine: &Arc<EngineInner>) -> crate::Result<()> {
     }
     compact(engine)?;
     checkpoint::merge_catalog(engine, false)?;
+    #[cfg(feature = "archive")]
+    follow_archive(engine)?;
     provided
+}
+
+/// Lets go of what the archive has by now: log that packs cover, and packs beyond their budget.
+#[cfg(feature = "archive")]
+fn follow_archive(engine: &Arc<EngineInner>) -> crate::Result<()> {
+    let Some(archive) = &engine.archive else { return Ok(()) };
+    // Of two checkpoints' log the newest one's stays.
+    let kept = engine.checkpointing.try_lock().map(|state| state.previous_line);
+    if let Some(kept) = kept {
+        engine.release_log(kept)?;
+    }
+    archive.keep_budget(engine).map(drop)
 }
 
 /// Makes the ballast as large as the log needs that is not packed. Where there is no room for that, packs the log.

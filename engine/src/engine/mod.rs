@@ -28,6 +28,8 @@ use self::{
     system::Found,
 };
 pub use self::{listing::Objects, stats::Stats};
+#[cfg(feature = "archive")]
+use crate::archive::Archive;
 use crate::{
     Durability, Error, Gated, Namespace, Object, Options, Result, Tx,
     catalog::Catalog,
@@ -41,7 +43,7 @@ use crate::{
         table::{KeyHash, Table},
     },
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         thread::JoinHandle,
     },
@@ -99,6 +101,10 @@ pub(crate) struct EngineInner {
     tick: AtomicU32,
     signal: Arc<Signal>,
     maintenance: Mutex<Option<JoinHandle<()>>>,
+    /// Why nobody may write any more, if somebody else has the archive.
+    fenced: OnceLock<Error>,
+    #[cfg(feature = "archive")]
+    pub(crate) archive: Option<Archive>,
 }
 
 /// What one checkpoint hands to the next.
@@ -357,7 +363,41 @@ impl EngineInner {
     #[inline]
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
+        if let Some(error) = self.fenced.get() {
+            return Err(error.clone());
+        }
         if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    /// Nothing is written from here on, because somebody else has the archive.
+    #[cfg(feature = "archive")]
+    pub(crate) fn fence(&self, error: Error) {
+        // Only the first says why.
+        let _ = self.fenced.set(error);
+        self.pressure.relieve(true);
+    }
+
+    /// Lets the log go up to `through`, as far as the archive does not need it.
+    pub(crate) fn release_log(&self, through: Lsn) -> Result<()> {
+        #[cfg(feature = "archive")]
+        let through = self.archive.as_ref().map_or(through, |archive| archive.may_release(through));
+        Ok(self.log.release(through)?)
+    }
+
+    /// Says that other packs are live.
+    pub(crate) fn packs_changed(&self) {
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &self.archive {
+            archive.packs_changed();
+        }
+    }
+
+    /// The archive holds more than before: log may go that was kept for it, and packs may lose their local copies.
+    #[cfg(feature = "archive")]
+    pub(crate) fn archive_moved(&self) {
+        if self.options.background {
+            self.signal.raise();
+        }
     }
 
     /// What gates of a namespace wait for that is set to `durability`. An engine that is open for reading archives nothing,
@@ -587,9 +627,13 @@ impl EngineInner {
         if !self.read_only {
             self.ballast.remove();
         }
+        #[cfg(feature = "archive")]
+        let archived = self.archive.as_ref().map_or(Ok(()), |archive| archive.close(self));
         let closed = self.log.close().map_err(Error::from);
         self.output.archived.fail(Error::Closed);
         *self.lock.lock() = None;
+        #[cfg(feature = "archive")]
+        let closed = closed.and(archived);
         packed.and(closed)
     }
 }

@@ -18,14 +18,16 @@ use super::{
     system,
     totals::Totals,
 };
+#[cfg(feature = "archive")]
+use crate::archive::{self, Opening};
 use crate::{
     Error, Options, Result,
     catalog::{Catalog, CatalogOptions, Opened},
-    gate::{inside::EngineTag, limit::Deadlines, output::Output},
+    gate::{archived::ArchivedGate, inside::EngineTag, limit::Deadlines, output::Output},
     namespace::{NamespaceInner, Quotas},
     object::table::{KeyHash, Table},
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64},
     },
     transaction::{
@@ -34,7 +36,7 @@ use crate::{
     },
 };
 
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 
 impl Engine {
     pub(crate) fn open_with(options: Options, dir: &Path, read_only: bool) -> Result<Engine> {
@@ -55,17 +57,25 @@ impl Engine {
             // Of an engine that kept one.
             Ballast::discard(&*disk);
         }
-        let files = match open_files(&options, &disk, engine_id, read_only) {
+        let mut far = Far::begin(&options, &disk, dir, engine_id, read_only)?;
+        let local = Arc::clone(&disk);
+        let disk = far.disk(disk);
+        let files = match open_files(&options, &disk, engine_id, read_only, &mut far) {
             Err(Error::NoSpace { .. }) if !read_only && Ballast::discard(&*disk) => {
                 tracing::info!("the disk is full: gave up the room kept for that to open the directory");
-                open_files(&options, &disk, engine_id, read_only)
+                open_files(&options, &disk, engine_id, read_only, &mut far)
             }
             opened => opened,
-        }?;
-        let engine = assemble(options, dir, disk, lock, engine_id, read_only, files);
+        }
+        .map_err(|error| far.explain(error, &*local))?;
+        let engine = assemble(options, dir, disk, lock, engine_id, read_only, files, far);
         engine.check_durability()?;
         engine.forget_dropped()?;
         engine.start_maintenance();
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &engine.archive {
+            archive.start(&engine);
+        }
         tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, line = %engine.line(), "open");
         Ok(Engine { inner: engine })
     }
@@ -97,7 +107,7 @@ fn check_directory(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bo
     }
 }
 
-fn take_lock(disk: &dyn Disk, dir: &Path, read_only: bool) -> Result<Box<dyn DiskLock>> {
+pub(crate) fn take_lock(disk: &dyn Disk, dir: &Path, read_only: bool) -> Result<Box<dyn DiskLock>> {
     disk.lock(LOCK_FILE, !read_only).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::Locked { path: dir.to_path_buf() },
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::InvalidDirectory {
@@ -122,6 +132,86 @@ fn read_identity(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bool
     }
 }
 
+/// What an engine has beyond its directory while it opens: the archive, if it has one.
+struct Far {
+    #[cfg(feature = "archive")]
+    archive: Option<Opening>,
+}
+
+#[cfg(feature = "archive")]
+impl Far {
+    fn begin(
+        options: &Options,
+        local: &Arc<dyn Disk>,
+        dir: &Path,
+        engine: EngineId,
+        read_only: bool,
+    ) -> Result<Far> {
+        let begin = |archive| {
+            Opening::begin(archive, (&options.clock, &options.random), local, dir, engine, read_only)
+        };
+        Ok(Far { archive: options.archive.as_ref().map(begin).transpose()? })
+    }
+
+    fn gate(&self) -> Arc<ArchivedGate> {
+        self.archive.as_ref().map(Opening::gate).unwrap_or_default()
+    }
+
+    fn disk(&self, local: Arc<dyn Disk>) -> Arc<dyn Disk> {
+        self.archive.as_ref().map_or(local, Opening::disk)
+    }
+
+    /// Takes the archive over. `recover` reads the log; it changes nothing.
+    fn take_over(&mut self, files: (Lsn, &Summary), recover: impl FnOnce() -> Result<Log>) -> Result<()> {
+        match &mut self.archive {
+            Some(archive) => archive.take_over(files.0, files.1, &recover()?),
+            None => Ok(()),
+        }
+    }
+
+    fn log_options(&self, options: LogOptions) -> LogOptions {
+        match &self.archive {
+            Some(archive) => archive.log_options(options),
+            None => options,
+        }
+    }
+
+    /// What is missing here may be in an archive that nobody named.
+    fn explain(&self, error: Error, local: &dyn Disk) -> Error {
+        match &self.archive {
+            None => archive::explain_missing(error, local),
+            Some(_) => error,
+        }
+    }
+}
+
+#[cfg(not(feature = "archive"))]
+impl Far {
+    fn begin(_: &Options, _: &Arc<dyn Disk>, _: &Path, _: EngineId, _: bool) -> Result<Far> {
+        Ok(Far {})
+    }
+
+    fn gate(&self) -> Arc<ArchivedGate> {
+        Arc::default()
+    }
+
+    fn disk(&self, local: Arc<dyn Disk>) -> Arc<dyn Disk> {
+        local
+    }
+
+    fn take_over(&mut self, _: (Lsn, &Summary), _: impl FnOnce() -> Result<Log>) -> Result<()> {
+        Ok(())
+    }
+
+    fn log_options(&self, options: LogOptions) -> LogOptions {
+        options
+    }
+
+    fn explain(&self, error: Error, _: &dyn Disk) -> Error {
+        error
+    }
+}
+
 /// What the files of a directory are opened as.
 struct Files {
     packs: Opened,
@@ -131,12 +221,28 @@ struct Files {
     replay: Replay,
 }
 
-fn open_files(options: &Options, disk: &Arc<dyn Disk>, engine: EngineId, read_only: bool) -> Result<Files> {
+fn open_files(
+    options: &Options,
+    disk: &Arc<dyn Disk>,
+    engine: EngineId,
+    read_only: bool,
+    far: &mut Far,
+) -> Result<Files> {
     let cache = BlockCache::new(options.cache_bytes);
     let packs = open_packs(options, disk, &cache, engine, read_only)?;
     let (line, summary) = newest_line(&packs)?;
+    if !read_only {
+        far.take_over((line, &summary), || {
+            // Twice read where there is an archive: its epoch, which the log is to be written in, comes after the look.
+            let options = log_options(options, engine);
+            let recovered =
+                Log::recover(Arc::clone(disk), &options, line, Recovery::Strict, &mut |_, _| Ok(()))?;
+            Ok(Log::start_read_only(Arc::clone(disk), recovered))
+        })?;
+    }
     let mut replay = Replay::new(summary.totals.clone());
-    let log = open_log(options, disk, engine, line, read_only, &mut replay)?;
+    let log_options = far.log_options(log_options(options, engine));
+    let log = open_log(options, log_options, disk, line, read_only, &mut replay)?;
     Ok(Files { packs, log, line, summary, replay })
 }
 
@@ -171,21 +277,24 @@ fn newest_line(packs: &Opened) -> Result<(Lsn, Summary)> {
     Ok((newest.line, summary))
 }
 
-fn open_log(
-    options: &Options,
-    disk: &Arc<dyn Disk>,
-    engine: EngineId,
-    line: Lsn,
-    read_only: bool,
-    replay: &mut Replay,
-) -> Result<Log> {
-    let log_options = LogOptions {
+fn log_options(options: &Options, engine: EngineId) -> LogOptions {
+    LogOptions {
         segment_bytes_min: options.segment_bytes_min,
         segment_bytes_max: options.segment_bytes_max,
         threads: options.background,
         reserve_bytes: options.reserve_bytes,
         ..LogOptions::new(engine, Arc::clone(&options.random))
-    };
+    }
+}
+
+fn open_log(
+    options: &Options,
+    log_options: LogOptions,
+    disk: &Arc<dyn Disk>,
+    line: Lsn,
+    read_only: bool,
+    replay: &mut Replay,
+) -> Result<Log> {
     let mode = if options.salvage { Recovery::Salvage } else { Recovery::Strict };
     let recovered =
         Log::recover(Arc::clone(disk), &log_options, line, mode, &mut |record, _| replay.record(record))?;
@@ -240,8 +349,10 @@ fn assemble(
     identity: EngineId,
     read_only: bool,
     files: Files,
+    far: Far,
 ) -> Arc<EngineInner> {
     let Files { packs, log, line, summary, replay } = files;
+    let gate = far.gate();
     Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
         let tag = EngineTag(this.as_ptr().addr());
         let pressure = Pressure::new(Limits {
@@ -256,7 +367,10 @@ fn assemble(
         let ballast = Ballast::new(Arc::clone(&disk), if read_only { 0 } else { options.ballast_bytes });
         let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
         EngineInner {
-            output: Arc::new(Output { log: log.clone(), archived: Arc::default(), tag }),
+            output: Arc::new(Output { log: log.clone(), archived: gate, tag }),
+            fenced: OnceLock::new(),
+            #[cfg(feature = "archive")]
+            archive: far.archive.map(Opening::into_archive),
             dir: dir.to_path_buf(),
             disk,
             lock: Mutex::new(Some(lock)),

@@ -238,7 +238,7 @@ pub(crate) fn verify(engine: &Engine, progress: &mut dyn FnMut(u64)) -> Result<V
         report.pack_bytes += pack.footer().file_bytes;
     }
     report.catalog_rows = inner.catalog.verify(&mut |_| ())?.rows;
-    let (roots, edge) = inner.roots();
+    let (roots, edge) = inner.roots()?;
     report.root_hashes = roots.verify(&edge)?;
     report.log_records = retry_released(|| {
         let mut records = 0;

@@ -161,7 +161,7 @@ impl Engine {
     pub fn prove_since(&self, size: u64) -> Result<Consistency> {
         let engine = &self.inner;
         engine.check_open()?;
-        let (stored, _) = engine.roots();
+        let (stored, _) = engine.roots()?;
         let at = stored.first_published(|root| root.size >= size)?;
         let missing = || Error::NotFound { what: format!("a published root of {size} heads") };
         let old = if at < stored.count() { stored.published(at)? } else { return Err(missing()) };
@@ -188,7 +188,7 @@ fn wrong_hashes() -> Error {
 fn prove(engine: &EngineInner, key: ObjectKey, seq: Seq) -> Result<Proof> {
     let not_covered =
         || Error::NotFound { what: format!("commit {seq} of object {} under a published root", key.id) };
-    let (stored, edge) = engine.roots();
+    let (stored, edge) = engine.roots()?;
     let snapshot = engine.catalog.snapshot();
     let head = newest_head(&snapshot, &key)?.map(|found| found.head).ok_or_else(not_covered)?;
     if seq <= head.before_runs() || seq > head.seq || seq == Seq(0) {
@@ -373,7 +373,7 @@ mod tests {
     fn every_root_is_shown_to_be_the_beginning_of_the_newest() {
         let engine = engine();
         filled(&engine);
-        let (stored, _) = engine.inner.roots();
+        let (stored, _) = engine.inner.roots()?;
         for at in 0..stored.count() {
             let old = stored.published(at).unwrap();
             let proof = engine.prove_since(old.size).unwrap();

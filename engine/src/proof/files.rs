@@ -146,14 +146,19 @@ impl Growth {
         time: Micros,
         settled: &mut Settled,
     ) -> Result<Edge> {
-        for (level, hashes) in (0u8..).zip(&self.levels) {
-            let before = self.start >> (u32::from(level) * HEIGHTS);
-            append(&**disk, level, engine, HEADER_BYTES as u64 + before * HASH_BYTES, hashes, settled)?;
-        }
+        self.write_hashes(disk, engine, settled)?;
         let root = Root { size: self.edge.size(), hash: self.edge.root(), line: line.0, time };
         let offset = (HEADER_BYTES + PUBLISHED_BYTES * published as usize) as u64;
         append(&**disk, LIST, engine, offset, &encode(&root), settled)?;
         Ok(self.edge)
+    }
+
+    fn write_hashes(&self, disk: &Arc<dyn Disk>, engine: EngineId, settled: &mut Settled) -> Result<()> {
+        for (level, hashes) in (0u8..).zip(&self.levels) {
+            let before = self.start >> (u32::from(level) * HEIGHTS);
+            append(&**disk, level, engine, HEADER_BYTES as u64 + before * HASH_BYTES, hashes, settled)?;
+        }
+        Ok(())
     }
 }
 
@@ -243,6 +248,25 @@ impl Stored {
         let mut bytes = [0; PUBLISHED_BYTES];
         read(file, LIST, &mut bytes, offset)?;
         decode(&bytes).ok_or_else(|| damaged(LIST, offset, "the checksum of a root is wrong"))
+    }
+
+    /// What two sizes of the tree differ by, as it is kept apart from its files: the entries of the roots published
+    /// between them, then the leaves, 32 bytes each. [`rebuild`] makes files of it.
+    #[cfg(feature = "archive")]
+    pub(crate) fn between(&self, from: Extent, to: Extent) -> Result<Vec<u8>> {
+        let entries = (to.published - from.published) as usize * PUBLISHED_BYTES;
+        let leaves = (to.size - from.size) * HASH_BYTES;
+        let mut bytes = vec![0; entries + usize::try_from(leaves).unwrap_or(usize::MAX)];
+        let (list, hashes) = bytes.split_at_mut(entries);
+        if !list.is_empty() {
+            let offset = HEADER_BYTES as u64 + from.published * PUBLISHED_BYTES as u64;
+            read(&*open(&*self.disk, LIST, self.engine)?, LIST, list, offset)?;
+        }
+        if !hashes.is_empty() {
+            let offset = HEADER_BYTES as u64 + from.size * HASH_BYTES;
+            read(&*open(&*self.disk, 0, self.engine)?, 0, hashes, offset)?;
+        }
+        Ok(bytes)
     }
 
     /// The number of the first root for which `is` holds, where it holds for all after it; the number of roots if there
@@ -353,6 +377,60 @@ impl Stored {
     }
 }
 
+/// How much of the tree there is at one moment.
+#[cfg(feature = "archive")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Roots published.
+    pub(crate) published: u64,
+    /// Leaves.
+    pub(crate) size: u64,
+}
+
+#[cfg(feature = "archive")]
+impl Extent {
+    /// Bytes of what lies between this and a later one; `None` if it is not later.
+    pub(crate) fn bytes_to(self, to: Extent) -> Option<u64> {
+        let entries = to.published.checked_sub(self.published)?.checked_mul(PUBLISHED_BYTES as u64)?;
+        entries.checked_add(to.size.checked_sub(self.size)?.checked_mul(HASH_BYTES)?)
+    }
+}
+
+/// The files of the tree, made anew out of what [`Stored::between`] gave, piece after piece from the beginning. What they
+/// hold beyond stays. Durable when each call returns.
+#[cfg(feature = "archive")]
+pub(crate) struct Rebuild {
+    disk: Arc<dyn Disk>,
+    engine: EngineId,
+    edge: Edge,
+    published: u64,
+    settled: Settled,
+}
+
+#[cfg(feature = "archive")]
+impl Rebuild {
+    pub(crate) fn new(disk: Arc<dyn Disk>, engine: EngineId) -> Rebuild {
+        Rebuild { disk, engine, edge: Edge::default(), published: 0, settled: Settled::default() }
+    }
+
+    /// Adds what lies between where it is and `to`.
+    pub(crate) fn add(&mut self, to: Extent, bytes: &[u8]) -> Result<()> {
+        let from = Extent { published: self.published, size: self.edge.size() };
+        if from.bytes_to(to) != Some(bytes.len() as u64) {
+            return Err(damaged(LIST, 0, "what was archived of it has another length than it says"));
+        }
+        let entries = (to.published - from.published) as usize * PUBLISHED_BYTES;
+        let (list, leaves) = bytes.split_at(entries);
+        let mut growth = Growth::new(&self.edge);
+        leaves.as_chunks::<32>().0.iter().for_each(|leaf| growth.push(*leaf));
+        growth.write_hashes(&self.disk, self.engine, &mut self.settled)?;
+        let offset = HEADER_BYTES as u64 + from.published * PUBLISHED_BYTES as u64;
+        append(&*self.disk, LIST, self.engine, offset, list, &mut self.settled)?;
+        (self.edge, self.published) = (growth.edge, to.published);
+        Ok(())
+    }
+}
+
 /// Bytes read at once when a leaf is looked for.
 const FIND_BYTES: usize = 64 << 10;
 
@@ -439,6 +517,33 @@ mod tests {
             file.write_all_at(&byte, at).unwrap();
         }
         stored.verify(&edge).unwrap();
+    }
+
+    #[cfg(feature = "archive")]
+    #[test]
+    fn files_are_made_anew_out_of_what_lies_between_sizes() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        disk.create_dir("").unwrap();
+        let steps = [1, 255, 1, 600, 65_536, 3];
+        let (edge, _) = grown(&disk, &steps);
+        let stored = Stored::new(Arc::clone(&disk), ENGINE, edge.size(), steps.len() as u64);
+        let to = [
+            Extent { published: 2, size: 256 },
+            Extent { published: 5, size: 66_393 },
+            Extent { published: 6, size: edge.size() },
+        ];
+        let other: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        other.create_dir("").unwrap();
+        let mut rebuild = Rebuild::new(Arc::clone(&other), ENGINE);
+        let mut from = Extent::default();
+        for to in to {
+            let bytes = stored.between(from, to).unwrap();
+            assert!(matches!(rebuild.add(to, &bytes[1..]), Err(Error::Damaged { .. })));
+            rebuild.add(to, &bytes).unwrap();
+            from = to;
+        }
+        let again = Stored::new(other, ENGINE, edge.size(), steps.len() as u64);
+        assert_eq!(again.verify(&edge).unwrap(), stored.verify(&edge).unwrap());
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod commit;
 mod files;
 mod tree;
 
+#[cfg(feature = "archive")]
+pub(crate) use self::files::{Extent, Rebuild};
 pub use self::{
     commit::{CommitHeader, Consistency, Proof, ProofError},
     files::Root,
@@ -20,11 +22,18 @@ use crate::{Engine, Error, Result, engine::EngineInner, sync::Arc};
 
 impl EngineInner {
     /// The tree as of the newest line.
-    pub(crate) fn roots(&self) -> (Stored, Edge) {
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while its files are still being fetched from the archive.
+    pub(crate) fn roots(&self) -> Result<(Stored, Edge)> {
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &self.archive {
+            archive.await_roots(self.options.wait_max)?;
+        }
         let summary = self.checkpointing.lock().summary.clone();
         let stored =
             Stored::new(Arc::clone(&self.disk), self.identity, summary.tree.size(), summary.published);
-        (stored, summary.tree)
+        Ok((stored, summary.tree))
     }
 }
 
@@ -36,7 +45,7 @@ impl Engine {
     /// [`Error::NotFound`] before the first checkpoint; [`Error::Damaged`] if the list of roots is.
     pub fn root(&self) -> Result<Root> {
         self.inner.check_open()?;
-        let (stored, _) = self.inner.roots();
+        let (stored, _) = self.inner.roots()?;
         match stored.count() {
             0 => Err(Error::NotFound { what: "a root: no checkpoint has published one yet".into() }),
             count => stored.published(count - 1),

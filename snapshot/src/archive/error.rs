@@ -4,6 +4,7 @@ use super::store::{StoreError, StoreErrorKind};
 use crate::sync::Arc;
 use lineal_wal::{EngineId, Epoch, Micros};
 use std::io;
+use std::ops::Range;
 use thiserror::Error;
 
 /// What the caller of a failed operation on the archive can do about it.
@@ -113,6 +114,16 @@ pub enum ArchiveError {
         /// What does not hold.
         reason: &'static str,
     },
+    /// Bytes of a part of a key are not what was written.
+    #[error("bytes {} to {} of {key} are damaged: {reason}", range.start, range.end)]
+    DamagedPart {
+        /// The key.
+        key: String,
+        /// Where in it.
+        range: Range<u64>,
+        /// What does not hold.
+        reason: &'static str,
+    },
     /// A later release wrote this.
     #[error("{key} has format version {found}, this program knows versions up to {known}")]
     NewerVersion {
@@ -206,6 +217,14 @@ impl ArchiveError {
         }
     }
 
+    /// Says where in the key the damage is, if it is damage.
+    pub(crate) fn in_range(self, range: Range<u64>) -> Self {
+        match self {
+            Self::Damaged { key, reason } => Self::DamagedPart { key, range, reason },
+            other => other,
+        }
+    }
+
     /// What the caller can do.
     pub fn kind(&self) -> ArchiveErrorKind {
         match self {
@@ -217,7 +236,9 @@ impl ArchiveError {
             | Self::Location { .. }
             | Self::TooLarge { .. }
             | Self::Thread { .. } => ArchiveErrorKind::Setup,
-            Self::Missing { .. } | Self::Damaged { .. } => ArchiveErrorKind::Corrupt,
+            Self::Missing { .. } | Self::Damaged { .. } | Self::DamagedPart { .. } => {
+                ArchiveErrorKind::Corrupt
+            }
             Self::NewerVersion { .. } => ArchiveErrorKind::Newer,
             Self::Held { .. } | Self::Fenced { .. } => ArchiveErrorKind::Fenced,
             Self::WrongEngine { .. } | Self::Diverged { .. } => ArchiveErrorKind::Diverged,

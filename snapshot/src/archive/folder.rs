@@ -5,7 +5,8 @@
 //! exclusive lock on one file of the folder, against other threads and other processes. The tag of a file is its hash,
 //! so only small keys are written on the condition that they have not changed.
 
-use super::remote::{ANSWER_BYTES_MAX, PIECE_BYTES};
+use super::pieces::read_in_steps;
+use super::remote::ANSWER_BYTES_MAX;
 use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
@@ -111,6 +112,10 @@ impl Store for Folder {
         let key = key.to_owned();
         self.work(move |place| place.remove(&key))
     }
+
+    fn folders(&self) -> Answer<'_, Vec<String>> {
+        self.work(|place| place.folders().map_err(said))
+    }
 }
 
 impl Place {
@@ -159,17 +164,12 @@ impl Place {
         let upload = self.uploads.fetch_add(1, Ordering::Relaxed);
         let suffix = format!(".{}-{upload}{NEW_SUFFIX}", std::process::id());
         let copied = self.install(key, &suffix, |file| {
-            let piece_bytes = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX);
-            let mut piece = Vec::new();
             let mut at = 0;
-            while at < source.len() {
-                let left = usize::try_from(source.len() - at).unwrap_or(usize::MAX);
-                piece.resize(left.min(piece_bytes), 0);
-                source.read_exact_at(&mut piece, at)?;
-                file.write_all_at(&piece, at)?;
-                at += piece.len() as u64;
-            }
-            Ok(())
+            read_in_steps(source, |step| {
+                file.write_all_at(step, at)?;
+                at += step.len() as u64;
+                Ok(())
+            })
         });
         copied.map_err(said)
     }
@@ -196,6 +196,23 @@ impl Place {
         }
         disk.rename(&new, name)?;
         disk.sync_dir("").inspect_err(|_| self.failed.store(true, Ordering::Release))
+    }
+
+    /// The seam of the disk knows no folders but those it makes; these are only looked for.
+    fn folders(&self) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                // A name that is no text is none of ours.
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        Ok(names)
     }
 
     fn remove(&self, key: &str) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 //! <prefix>/<engine>/lease                        who writes, and in which epoch; conditional puts only
 //! <prefix>/<engine>/manifest                     what the archive holds; conditional puts only
 //! <prefix>/<engine>/packs/<number>-<hash>        a pack as it is on disk; the name says all of it
+//! <prefix>/<engine>/packs/<number>-<hash>.pieces the hashes of its pieces, see `pieces.rs`
 //! <prefix>/<engine>/<epoch>/log/<n>              chunk n of an epoch's log, or the barrier; created, never changed
 //! <prefix>/<engine>/probe/<nonce>                what the probe writes, and removes
 //! ```
@@ -35,6 +36,12 @@ impl Keys {
     #[must_use]
     pub fn pack(&self, number: PackNumber, hash: &Hash) -> String {
         format!("{}/packs/{:016x}-{}", self.0, number.0, hash.to_hex())
+    }
+
+    /// The hashes of a pack's pieces.
+    #[must_use]
+    pub fn pieces(&self, number: PackNumber, hash: &Hash) -> String {
+        format!("{}.pieces", self.pack(number, hash))
     }
 
     /// Chunk `n`, from 1 on, of an epoch's log.

@@ -1,18 +1,23 @@
 //! Brings the packs in the store, and the manifest that names them, to what is live here.
 //!
-//! A pack is hashed, uploaded under its number and hash, and read back; only then the manifest lists it. Everything
+//! A pack is hashed, uploaded under its number and hash, and read back, and so is the list of its pieces; only then the
+//! manifest lists it. Everything
 //! before that change is repeatable: a crash leaves packs that nobody names, or names that are all there.
 
 use super::client::Client;
 use super::error::ArchiveError;
 use super::key::Keys;
 use super::manifest::{ArchivedLog, ArchivedPack, Manifest, ManifestWriter};
-use super::remote::PIECE_BYTES;
+use super::pieces::{describe, read_in_steps};
 use super::store::Source;
 use crate::entry::PackNumber;
 use crate::sync::Arc;
+use bytes::Bytes;
 use lineal_wal::{Disk, DiskFile, EngineId, Epoch, Lsn, Micros, OpenMode};
 use std::io;
+
+/// Largest footers of all packs together in a manifest. Source: a decision; it is written whenever packs change.
+const FOOTERS_BYTES_MAX: usize = 8 << 20;
 
 /// How often a pack is sent that is stored as something else. Source: a decision.
 const SENDS_MAX: u32 = 3;
@@ -82,8 +87,8 @@ impl Live {
     }
 }
 
-/// Uploads the packs that the archive has not, verifies them, and changes the manifest to what is live. When it answers
-/// the archive holds all of it. Asks the store for nothing if it does already.
+/// Uploads the packs that the archive has not, verifies them, and changes the manifest to what is live. What it listed
+/// or needed and is not live becomes garbage since `time`. When it answers the archive holds all of what is live. Asks the store for nothing if it does already.
 ///
 /// A pack is known by its number, which no engine uses twice.
 ///
@@ -110,31 +115,77 @@ pub async fn archive_packs(
             None => packs.push(send(client, engine, pack).await?),
         }
     }
+    keep_small(&mut packs);
     if live.is_in(manifest.manifest(), &packs) {
         return Ok(());
     }
     manifest
         .change(client, epoch, time, |next| {
+            let before = next.clone();
             next.packs.clone_from(&packs);
             next.line = live.line;
             next.logs.clone_from(&live.logs);
             next.horizon = next.horizon.max(live.horizon);
             next.note.clone_from(&live.note);
+            next.note_garbage(&before, time);
         })
         .await
 }
 
-/// Uploads one pack until it reads back.
+/// Leaves the largest footers out where all together are too large: those packs are opened by a request.
+fn keep_small(packs: &mut [ArchivedPack]) {
+    let mut bytes: usize = packs.iter().map(|pack| pack.footer.len()).sum();
+    while bytes > FOOTERS_BYTES_MAX
+        && let Some(largest) = packs.iter_mut().max_by_key(|pack| pack.footer.len())
+    {
+        bytes -= largest.footer.len();
+        largest.footer = Bytes::new();
+    }
+}
+
+/// Uploads one pack until it reads back, and then the list of its pieces.
 async fn send(client: &Client, engine: EngineId, pack: &LocalPack) -> Result<ArchivedPack, ArchiveError> {
-    let bytes = pack.source.len();
-    let hash = hash(Arc::clone(&pack.source)).await?;
-    let archived = ArchivedPack { number: pack.number, bytes, hash: *hash.as_bytes() };
-    let key = archived.key(&Keys(engine));
+    let (number, source) = (pack.number, Arc::clone(&pack.source));
+    let described = tokio::task::spawn_blocking(move || describe(number, &*source)).await;
+    let (archived, list) = described
+        .map_err(|_| ArchiveError::Closed)?
+        .map_err(|source| ArchiveError::Local { source: Arc::new(source) })?;
+    let keys = Keys(engine);
+    send_until_read_back(client, &archived.key(&keys), &pack.source, &archived.hash.into()).await?;
+    if !list.is_empty() {
+        let hash = blake3::hash(&list);
+        let list: Arc<dyn Source> = Arc::new(List(list));
+        send_until_read_back(client, &archived.pieces_key(&keys), &list, &hash).await?;
+    }
+    Ok(archived)
+}
+
+#[derive(Debug)]
+struct List(Vec<u8>);
+
+impl Source for List {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)?.get(..bytes.len()));
+        bytes.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+async fn send_until_read_back(
+    client: &Client,
+    key: &str,
+    source: &Arc<dyn Source>,
+    hash: &blake3::Hash,
+) -> Result<(), ArchiveError> {
     let mut sends = 1;
     loop {
-        client.upload(&key, Arc::clone(&pack.source)).await?;
-        match client.read_through(&key, bytes, &hash, |_| Ok(())).await {
-            Ok(()) => return Ok(archived),
+        client.upload(key, Arc::clone(source)).await?;
+        match client.read_through(key, source.len(), hash, |_| Ok(())).await {
+            Ok(()) => return Ok(()),
             Err(ArchiveError::Damaged { .. } | ArchiveError::Missing { .. }) if sends < SENDS_MAX => {
                 client.pause(sends).await;
                 sends += 1;
@@ -148,16 +199,10 @@ async fn send(client: &Client, engine: EngineId, pack: &LocalPack) -> Result<Arc
 pub(crate) async fn hash(source: Arc<dyn Source>) -> Result<blake3::Hash, ArchiveError> {
     let work = move || -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new();
-        let piece_bytes = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX);
-        let mut piece = Vec::new();
-        let mut at = 0;
-        while at < source.len() {
-            let left = usize::try_from(source.len() - at).unwrap_or(usize::MAX);
-            piece.resize(left.min(piece_bytes), 0);
-            source.read_exact_at(&mut piece, at)?;
-            hasher.update(&piece);
-            at += piece.len() as u64;
-        }
+        read_in_steps(&*source, |step| {
+            hasher.update(step);
+            Ok(())
+        })?;
         Ok(hasher.finalize())
     };
     let hashed = tokio::task::spawn_blocking(work).await.map_err(|_| ArchiveError::Closed)?;

@@ -11,8 +11,8 @@ use object_store::{
 };
 use std::ops::Range;
 
-/// What is sent in one piece; larger sources go up in pieces of at least this. Source: a decision; S3 wants 5 MiB.
-pub(crate) const PIECE_BYTES: u64 = 8 << 20;
+/// What is sent or read in one step; larger sources go up in pieces of at least this. Source: a decision; S3 wants 5 MiB.
+pub(crate) const STEP_BYTES: u64 = 8 << 20;
 
 /// How many pieces one upload may have. Source: the limit of S3 is 10,000.
 const PIECES_MAX: u64 = 9_000;
@@ -79,7 +79,7 @@ impl Remote {
 
     async fn send(&self, key: &str, source: Arc<dyn Source>) -> Result<(), StoreError> {
         let bytes = source.len();
-        let piece_bytes = PIECE_BYTES.max(bytes.div_ceil(PIECES_MAX));
+        let piece_bytes = STEP_BYTES.max(bytes.div_ceil(PIECES_MAX));
         if bytes <= piece_bytes {
             let piece = piece(&source, 0..bytes).await?;
             self.write(key, piece, When::Always).await?;
@@ -137,6 +137,14 @@ impl Store for Remote {
 
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
         Box::pin(async move { self.store.delete(&self.path(key)).await.map_err(said) })
+    }
+
+    fn folders(&self) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let listed = self.store.list_with_delimiter(Some(&self.prefix)).await.map_err(said)?;
+            let name = |path: &Path| path.parts().last().map(|part| part.as_ref().to_owned());
+            Ok(listed.common_prefixes.iter().filter_map(name).collect())
+        })
     }
 }
 

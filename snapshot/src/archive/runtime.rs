@@ -60,6 +60,11 @@ impl Runtime {
         told.recv().unwrap_or(Err(ArchiveError::Closed))
     }
 
+    /// Whether the caller is on its thread, where nothing may [`run`](Self::run).
+    pub(crate) fn is_here(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id())
+    }
+
     /// Runs a future there and waits for nothing. It is dropped where it stands when the runtime ends.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.handle.spawn(future);

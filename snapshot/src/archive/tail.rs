@@ -4,12 +4,14 @@
 //! again while the store fails: the log waits where it is, bounded by what may be under way, and commits go on. What is
 //! archived is told in order. It ends when it is told to and all is archived, or when the archive is not ours any more.
 
+use super::book::ChunkBook;
 use super::chunk::{LogEnd, NextChunk};
 use super::client::Client;
 use super::error::{ArchiveError, ArchiveErrorKind};
 use super::queue::{ChunkQueue, Cut, Lag, Rhythm};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use lineal_wal::Lsn;
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::io;
 use std::time::Duration;
@@ -34,6 +36,9 @@ pub struct LogPiece {
 pub trait DurableLog: Send + Sync + Debug {
     /// The newest durable position.
     fn durable(&self) -> Lsn;
+
+    /// The first position that is still in the log, or will be.
+    fn begins(&self) -> Lsn;
 
     /// About how many durable bytes there are after a position.
     fn bytes_after(&self, after: Lsn) -> u64;
@@ -101,6 +106,12 @@ impl Calls {
         Lsn(self.archived.load(Ordering::Acquire))
     }
 
+    /// The packs in the store hold everything up to here, so that no chunk need to.
+    pub(crate) fn skip_to(&self, lsn: Lsn) {
+        self.archived.fetch_max(lsn.0, Ordering::AcqRel);
+        (self.tell)(self.archived());
+    }
+
     /// How far the store was behind when the upload last looked.
     #[must_use]
     pub fn lag(&self) -> Lag {
@@ -123,10 +134,14 @@ pub struct TailUpload {
     queue: ChunkQueue,
     rhythm: Rhythm,
     calls: Arc<Calls>,
+    book: Arc<Mutex<ChunkBook>>,
+    /// Chunks that are stored and not archived, because one before them is not stored.
+    early: BTreeMap<u64, NextChunk>,
 }
 
 impl TailUpload {
-    /// Goes on behind what `calls` says is archived, with the next chunk at `end`.
+    /// Goes on behind what `calls` says is archived, with the next chunk at `end`. What comes to be archived is noted in
+    /// `book` before `calls` tell it.
     #[must_use]
     pub fn new(
         client: Client,
@@ -134,9 +149,10 @@ impl TailUpload {
         log: Arc<dyn DurableLog>,
         rhythm: Rhythm,
         calls: Arc<Calls>,
+        book: Arc<Mutex<ChunkBook>>,
     ) -> Self {
         let queue = ChunkQueue::new(rhythm, calls.archived());
-        Self { client, end, log, queue, rhythm, calls }
+        Self { client, end, log, queue, rhythm, calls, book, early: BTreeMap::new() }
     }
 
     /// Uploads until it is told to [stop](Calls::stop); then everything that is durable is archived. Asks the store for
@@ -164,7 +180,7 @@ impl TailUpload {
                 Some(done) = puts.join_next() => {
                     // A put that panicked is a bug, and one that was ended ends with the runtime.
                     let chunk: NextChunk = done.map_err(|_| ArchiveError::Closed)??;
-                    self.stored(&chunk);
+                    self.stored(chunk);
                 }
                 () = self.calls.wake.notified() => {}
                 () = pause, if wait.is_some() => {}
@@ -203,12 +219,22 @@ impl TailUpload {
         }
     }
 
-    fn stored(&mut self, chunk: &NextChunk) {
-        if self.queue.stored(chunk.n()) {
-            let archived = self.queue.archived();
-            self.calls.archived.store(archived.0, Ordering::Release);
-            (self.calls.tell)(archived);
+    fn stored(&mut self, chunk: NextChunk) {
+        let n = chunk.n();
+        self.early.insert(n, chunk);
+        if !self.queue.stored(n) {
+            return;
         }
+        let archived = self.queue.archived();
+        {
+            let mut book = self.book.lock();
+            while let Some(first) = self.early.first_entry().filter(|first| first.get().last() <= archived) {
+                let chunk = first.remove();
+                book.archived(self.end.epoch(), chunk.n(), chunk.last(), chunk.hash());
+            }
+        }
+        self.calls.archived.store(archived.0, Ordering::Release);
+        (self.calls.tell)(archived);
     }
 }
 

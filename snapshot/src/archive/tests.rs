@@ -2,11 +2,15 @@
 
 mod chunks;
 mod client;
+mod garbage;
 mod golden;
 mod manifest;
 mod race;
+mod restore;
+mod scrub;
 mod stores;
 mod takeover;
+mod tier;
 mod upload;
 
 use super::sim::{SimPace, SimStore};

@@ -54,6 +54,8 @@ struct Device1 {
     busy: AtomicBool,
     flushes: AtomicU64,
     fails: bool,
+    /// The highest position that was told.
+    told: AtomicU64,
 }
 
 impl Device<u64> for Device1 {
@@ -64,12 +66,17 @@ impl Device<u64> for Device1 {
         let failure = self.fails.then(|| LogError::poisoned("sync", "log", std::io::ErrorKind::Other.into()));
         Flushed { durable: (!self.fails).then_some(Lsn(*batch)), failure }
     }
+
+    fn published(&self, durable: Lsn) {
+        self.told.fetch_max(durable.0, Ordering::AcqRel);
+    }
 }
 
 type TestQueue = Queue<Counter, Device1>;
 
 fn queue(fails: bool, has_flusher: bool) -> Arc<TestQueue> {
-    let device = Device1 { busy: AtomicBool::new(false), flushes: AtomicU64::new(0), fails };
+    let device =
+        Device1 { busy: AtomicBool::new(false), flushes: AtomicU64::new(0), fails, told: AtomicU64::new(0) };
     Arc::new(Queue::new(Counter::default(), device, Lsn(0), has_flusher))
 }
 
@@ -87,6 +94,11 @@ impl TestQueue {
         let inner = self.lock();
         assert!(inner.threads.is_empty() && inner.tasks.is_empty(), "nobody is left in a line");
         assert!(!inner.leading, "nobody leads");
+        assert_eq!(
+            Lsn(self.device.told.load(Ordering::Acquire)),
+            self.durable(),
+            "all that is durable was told"
+        );
     }
 }
 

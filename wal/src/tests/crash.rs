@@ -42,7 +42,12 @@ impl Fates {
 }
 
 /// Every fate if there are few, else the first ones and as many by dice.
-fn crashes(disk: &SimDisk, few: usize, dice: &mut Dice, check: &mut dyn FnMut(SimDisk, &mut Dice)) {
+pub(crate) fn crashes(
+    disk: &SimDisk,
+    few: usize,
+    dice: &mut Dice,
+    check: &mut dyn FnMut(SimDisk, &mut Dice),
+) {
     let mut fates = Fates::default();
     for _ in 0..few {
         check(fates.crash(disk), dice);

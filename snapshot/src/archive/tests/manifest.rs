@@ -5,7 +5,13 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 fn pack(number: u64) -> ArchivedPack {
-    ArchivedPack { number: PackNumber(number), bytes: number * 1_000, hash: [number as u8; 32] }
+    ArchivedPack {
+        number: PackNumber(number),
+        bytes: number * 1_000,
+        hash: [number as u8; 32],
+        pages: vec![],
+        footer: Bytes::new(),
+    }
 }
 
 fn begun(client: &Client) -> ManifestWriter {
@@ -23,19 +29,46 @@ fn stored(client: &Client) -> Manifest {
 proptest! {
     #[test]
     fn a_manifest_reads_back(
-        numbers in prop::collection::btree_map(any::<u64>(), (any::<u64>(), any::<[u8; 32]>()), 0..20),
+        numbers in prop::collection::btree_map(
+            any::<u64>(),
+            (0..1u64 << 30, any::<[u8; 32]>(), prop::collection::vec(any::<u8>(), 0..300)),
+            0..20,
+        ),
+        garbage in prop::collection::btree_map(any::<u64>(), any::<(u64, [u8; 32], u64)>(), 0..5),
+        ranges in prop::collection::btree_map(
+            any::<u64>(),
+            (1..1u64 << 40, prop::option::of(1..1u64 << 40), any::<u64>()),
+            0..5,
+        ),
         logs in prop::collection::btree_map(any::<u64>(), (1..1u64 << 60, any::<[u8; 32]>()), 0..5),
         fixed in any::<(u64, u64, u64, u64, [u8; 16])>(),
         note: Vec<u8>,
     ) {
         let (generation, time, horizon, line, nonce) = fixed;
         let packs = numbers.into_iter()
-            .map(|(number, (bytes, hash))| ArchivedPack { number: PackNumber(number), bytes, hash })
+            .map(|(number, (bytes, hash, footer))| {
+                let pages = vec![hash; bytes.div_ceil(64 << 20) as usize];
+                let pages = if bytes <= 64 << 10 { vec![] } else { pages };
+                let footer = if footer.len() as u64 * 2 > bytes { vec![] } else { footer };
+                ArchivedPack { number: PackNumber(number), bytes, hash, pages, footer: footer.into() }
+            })
             .collect();
         let logs = logs.into_iter()
             .map(|(epoch, (first_chunk, before))| ArchivedLog { epoch: Epoch(epoch), first_chunk, before })
             .collect();
+        let garbage_packs = garbage.into_iter()
+            .map(|(number, (bytes, hash, since))| {
+                GarbagePack { number: PackNumber(number), bytes, hash, since: Micros(since) }
+            })
+            .collect();
+        let garbage_chunks = ranges.into_iter()
+            .map(|(epoch, (first, more, since))| {
+                let end = more.map(|more| first + more);
+                GarbageChunks { epoch: Epoch(epoch), first, end, since: Micros(since) }
+            })
+            .collect();
         let manifest = Manifest {
+            garbage_packs, garbage_chunks,
             engine: ENGINE, epoch: Epoch(7), generation: (generation >> 3).max(1), nonce, time: Micros(time),
             horizon: Micros(horizon), line: Lsn(line), packs, logs, note,
         };

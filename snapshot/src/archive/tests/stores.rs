@@ -53,6 +53,10 @@ fn check(location: &Location) {
             Bytes64(len).read_exact_at(&mut bytes, 0).unwrap();
             assert_eq!(client.get_verified(&key, len, &blake3::hash(&bytes)).await?, bytes);
         }
+        let other = EngineId([0x0b; 16]);
+        assert!(!engines(&client).await?.contains(&other));
+        client.upload(&format!("{other}/x/y/z"), Arc::new(Bytes64(5))).await?;
+        assert!(engines(&client).await?.contains(&other));
         client.delete("a/b").await?;
         client.delete("a/b").await?;
         assert_eq!(client.get("a/b").await?, None);
@@ -157,45 +161,4 @@ fn options_of_s3_are_checked_and_its_environment_is_used() {
         .unwrap();
     assert_eq!(store.name(), "s3://bucket/some/prefix");
     assert!(!format!("{:?}", s3().option("secret_access_key", "hush")).contains("hush"));
-}
-
-/// The bucket `lineal-test` of the server at `LINEAL_S3_ENDPOINT`, below a prefix of this run's own.
-#[cfg(feature = "aws")]
-fn s3(test: &str) -> Location {
-    let endpoint =
-        std::env::var("LINEAL_S3_ENDPOINT").expect("LINEAL_S3_ENDPOINT says where an S3 server is");
-    let run = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    Location::new(format!("s3://lineal-test/{test}/{run}"))
-        .option("endpoint", endpoint)
-        .option("allow_http", "true")
-        .option("region", "us-east-1")
-        .option("access_key_id", "test")
-        .option("secret_access_key", "test")
-}
-
-#[cfg(feature = "aws")]
-#[test]
-#[ignore = "needs an S3 server with a bucket lineal-test at LINEAL_S3_ENDPOINT"]
-fn an_s3_server_is_a_store() {
-    check(&s3("store"));
-}
-
-#[cfg(feature = "aws")]
-#[test]
-#[ignore = "needs an S3 server at LINEAL_S3_ENDPOINT"]
-fn a_missing_bucket_is_named() {
-    let endpoint = std::env::var("LINEAL_S3_ENDPOINT").unwrap();
-    let location = Location::new("s3://lineal-no-such-bucket/x")
-        .option("endpoint", endpoint)
-        .option("allow_http", "true")
-        .option("region", "us-east-1")
-        .option("access_key_id", "test")
-        .option("secret_access_key", "test");
-    let client = real(location.open().unwrap());
-    let runtime = Runtime::start().unwrap();
-    let again = client.clone();
-    let error = runtime.run(async move { client.get("a/b").await }).unwrap_err();
-    assert!(matches!(error, ArchiveError::NoBucket { .. }), "{error}");
-    let error = runtime.run(async move { probe(&again, ENGINE).await }).unwrap_err();
-    assert!(matches!(error, ArchiveError::NoBucket { .. }), "{error}");
 }

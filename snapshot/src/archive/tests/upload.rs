@@ -23,6 +23,10 @@ impl DurableLog for TestLog {
         Lsn(*self.0.lock())
     }
 
+    fn begins(&self) -> Lsn {
+        Lsn(1)
+    }
+
     fn bytes_after(&self, after: Lsn) -> u64 {
         8 * (self.durable().0 - after.0)
     }
@@ -55,7 +59,8 @@ fn upload(client: &Client, end: LogEnd, log: &Arc<TestLog>, archived: Lsn) -> Ru
     let calls = Calls::new(archived, Box::new(tell));
     let rhythm = Rhythm { chunk_bytes: 80, chunks_max: 3, ..Rhythm::default() };
     let dyn_log: Arc<dyn DurableLog> = Arc::<TestLog>::clone(log);
-    let upload = TailUpload::new(client.clone(), end, dyn_log, rhythm, Arc::clone(&calls));
+    let book = Arc::new(Mutex::new(ChunkBook::new(&[])));
+    let upload = TailUpload::new(client.clone(), end, dyn_log, rhythm, Arc::clone(&calls), book);
     let (tell_end, end) = std::sync::mpsc::channel();
     let runtime = Runtime::start().unwrap();
     runtime.spawn(async move {
@@ -189,6 +194,30 @@ fn what_a_fenced_upload_told_is_what_the_next_writer_finds() {
         assert!(matches!(error, ArchiveError::Fenced { .. }), "{error}");
         let told = running.calls.archived();
         assert!(told.0 <= found, "told {told}, found {found}");
+    }
+}
+
+/// Bytes that are different everywhere, and for every salt.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    pub(super) bytes: u64,
+    pub(super) salt: u64,
+}
+
+/// The byte at an offset, of salt 0.
+pub(super) fn pattern(at: u64) -> u8 {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+}
+
+impl Source for Pattern {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let salt = self.salt << 40;
+        bytes.iter_mut().zip(offset..).for_each(|(byte, at)| *byte = pattern(at ^ salt));
+        Ok(())
     }
 }
 

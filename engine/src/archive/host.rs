@@ -1,0 +1,80 @@
+//! The engine, as its archive sees it.
+
+use std::fmt;
+
+use lineal_snapshot::archive::{ArchiveError, Host, LiveState, LocalPack, Manifest, Tier};
+use lineal_wal::Micros;
+
+use super::{Shared, note::Note, roots};
+use crate::{
+    Result,
+    engine::EngineInner,
+    options::Clock,
+    proof::{Extent, Stored},
+    sync::{Arc, Weak},
+};
+
+/// See [`Host`]. It does not keep the engine.
+pub(super) struct EngineHost {
+    pub(super) engine: Weak<EngineInner>,
+    pub(super) clock: Clock,
+    pub(super) tier: Arc<Tier>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for EngineHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineHost").finish_non_exhaustive()
+    }
+}
+
+impl Host for EngineHost {
+    fn now(&self) -> Micros {
+        (self.clock)()
+    }
+
+    fn live(&self) -> std::result::Result<LiveState, ArchiveError> {
+        let engine = self.engine.upgrade().ok_or(ArchiveError::Closed)?;
+        if engine.archive.as_ref().is_some_and(|archive| !archive.has_roots()) {
+            let why = std::io::Error::other("the tree of roots is still being fetched");
+            return Err(ArchiveError::Local { source: Arc::new(why) });
+        }
+        let note = self.shared.state.lock().note.clone();
+        live(&engine, note).map_err(|error| ArchiveError::Local { source: Arc::new(error) })
+    }
+
+    fn listed(&self, manifest: &Manifest) {
+        self.tier.set_archived(&manifest.packs);
+        {
+            let mut state = self.shared.state.lock();
+            state.list(manifest);
+        }
+        self.shared.changed.notify_all();
+        if let Some(engine) = self.engine.upgrade() {
+            engine.archive_moved();
+        }
+    }
+}
+
+/// The packs that are live, the line that they cover, and the tree of roots of that moment, of which the store has what
+/// `known` says.
+fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
+    // Nothing is published while this is held, so that packs, line and root are of one moment.
+    let state = engine.checkpointing.lock();
+    let line = engine.line();
+    let to = Extent { published: state.summary.published, size: state.summary.tree.size() };
+    let packs: Result<Vec<LocalPack>> =
+        engine.catalog.live().iter().map(|pack| Ok(LocalPack::open(&*engine.disk, pack.number())?)).collect();
+    drop(state);
+    let mut beside = Vec::new();
+    let note = if to.published == known.root.map_or(0, |(published, _)| published) {
+        known
+    } else {
+        let stored = Stored::new(Arc::clone(&engine.disk), engine.identity, to.size, to.published);
+        let root = Some((to.published, stored.published(to.published - 1)?));
+        let (parts, bytes) = roots::next(known.parts, to, &stored)?;
+        beside.extend(parts.last().map(|part| (part.key(engine.identity), bytes.into())));
+        Note { root, parts }
+    };
+    Ok(LiveState { packs: packs?, line, horizon: Micros(0), note: note.encode(), beside })
+}

@@ -1,0 +1,331 @@
+//! The archive of an engine: its packs and its log in an object store.
+//!
+//! What is uploaded, in which form, and how a store is believed is the business of `lineal_snapshot::archive`. Here an
+//! engine opens with one ([`opening`]), says what is live ([`host`]), and lets go of what the store has ([`spill`]).
+//! Packs that are in the store only are read through the [`Tier`], which is the engine's disk; nothing else of the engine
+//! knows of it.
+
+mod attach;
+mod care;
+mod host;
+mod log;
+mod marker;
+mod note;
+mod opening;
+mod options;
+mod part;
+mod reading;
+mod restore;
+mod roots;
+mod spill;
+mod status;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use lineal_snapshot::{
+    PackNumber,
+    archive::{Calls, Manifest, PackCalls, Service, Tier},
+};
+use lineal_wal::{Disk, EngineId, Epoch, Lsn};
+
+pub use self::{
+    care::{Collected, Damage, ScrubReport, Standing, engines, gc, scrub, standing, verify},
+    options::ArchiveOptions,
+    restore::{
+        Point, Points, RestoreOptions, RestorePlan, RestoreReport, RestoreStep, plan, points, restore,
+        verify_only,
+    },
+    spill::Spilled,
+    status::ArchiveStatus,
+};
+pub use lineal_snapshot::archive::{
+    Answer, ArchiveError, ArchiveErrorKind, Found, LeaseTerm, Location, Pace, Patience, Rhythm, Source,
+    Store, StoreError, StoreErrorKind, Tag, Traffic, When,
+};
+
+use self::{
+    host::EngineHost,
+    log::EngineLog,
+    marker::Marker,
+    note::Note,
+    opening::Taken,
+    options::Connection,
+    roots::{Part, Presence},
+};
+pub(crate) use self::{marker::explain_missing, opening::Opening};
+use crate::{
+    Engine, Error, Result,
+    engine::EngineInner,
+    sync::{Arc, Condvar, Mutex, Weak, thread},
+};
+
+/// The archive of an open engine.
+pub(crate) struct Archive {
+    options: ArchiveOptions,
+    connection: Connection,
+    tier: Arc<Tier>,
+    /// `None` in an engine that is open for reading.
+    writing: Option<Writing>,
+    /// Whether the tree of roots is here, and of what parts it was when the engine opened.
+    roots: Arc<Presence>,
+    parts: Vec<Part>,
+    local: Arc<dyn Disk>,
+    engine: EngineId,
+}
+
+/// What an engine has that writes its archive.
+pub(crate) struct Writing {
+    epoch: Epoch,
+    calls: Arc<Calls>,
+    packs: Arc<PackCalls>,
+    shared: Arc<Shared>,
+    /// Until the service is started.
+    taken: Mutex<Option<Taken>>,
+}
+
+/// What the service tells the engine's threads.
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The packs in the store hold everything up to here, read back.
+    line: Lsn,
+    packs: BTreeSet<PackNumber>,
+    generation: u64,
+    note: Note,
+    /// How the service ended, if it did.
+    ended: Option<std::result::Result<(), ArchiveError>>,
+}
+
+impl State {
+    fn list(&mut self, manifest: &Manifest) {
+        self.line = manifest.line;
+        self.generation = manifest.generation;
+        self.note = Note::decode(&manifest.note).unwrap_or_default();
+        self.packs = manifest.packs.iter().map(|pack| pack.number).collect();
+    }
+}
+
+impl Writing {
+    fn new(taken: Taken, manifest: Option<&Manifest>) -> Writing {
+        let mut state = State::default();
+        if let Some(manifest) = manifest {
+            state.list(manifest);
+        }
+        Writing {
+            epoch: taken.writer.lease.epoch(),
+            calls: Arc::clone(&taken.calls),
+            packs: Arc::default(),
+            shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }),
+            taken: Mutex::new(Some(taken)),
+        }
+    }
+
+    /// The log after this is needed: what is before it is in the store, in packs that were read back.
+    fn keeps_after(&self) -> Lsn {
+        self.shared.state.lock().line.min(self.calls.archived())
+    }
+
+    /// What keeps the store from taking anything at the moment.
+    fn trouble(&self) -> Option<ArchiveError> {
+        self.calls.trouble().or_else(|| self.packs.trouble())
+    }
+}
+
+/// How long a close waits while the store takes nothing at all.
+///
+/// Source: a decision; a store that answers at all answers within the patience of one request.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before the tree of roots is asked for again.
+///
+/// Source: a decision; the client has tried for a minute by then.
+const ROOTS_REST: Duration = Duration::from_secs(1);
+/// How often a close looks whether the store takes something.
+const CLOSE_LOOKS: Duration = Duration::from_millis(200);
+
+impl Archive {
+    /// Starts the uploads, once the engine stands.
+    pub(crate) fn start(&self, engine: &Arc<EngineInner>) {
+        let Some(writing) = &self.writing else { return };
+        let Some(taken) = writing.taken.lock().take() else { return };
+        self.fetch_roots(engine);
+        let host = EngineHost {
+            engine: Arc::downgrade(engine),
+            clock: Arc::clone(&engine.options.clock),
+            tier: Arc::clone(&self.tier),
+            shared: Arc::clone(&writing.shared),
+        };
+        let service = Service::new(
+            self.connection.client.clone(),
+            taken.writer,
+            taken.book,
+            Arc::new(EngineLog(engine.log.clone())),
+            Arc::new(host),
+            taken.calls,
+            Arc::clone(&writing.packs),
+        )
+        .rhythm(self.options.rhythm)
+        .term(self.options.term)
+        .grace(self.options.grace);
+        let (shared, weak) = (Arc::clone(&writing.shared), Arc::downgrade(engine));
+        self.connection.runtime.spawn(async move {
+            let ended = service.run().await;
+            if let Err(error) = &ended {
+                tracing::error!(%error, "nothing is archived any more");
+                fail(&weak, error);
+            }
+            shared.state.lock().ended = Some(ended);
+            shared.changed.notify_all();
+        });
+    }
+
+    /// Brings the tree of roots, where a directory was attached without it. Nobody waits but who asks for a proof.
+    fn fetch_roots(&self, engine: &Arc<EngineInner>) {
+        if self.roots.is_here() {
+            return;
+        }
+        let (connection, parts, id) = (self.connection.clone(), self.parts.clone(), self.engine);
+        let (local, presence, engine) =
+            (Arc::clone(&self.local), Arc::clone(&self.roots), Arc::downgrade(engine));
+        let fetch = move || {
+            while engine.strong_count() > 0 {
+                let fetched = roots::fetch(&connection, id, &parts, &local).and_then(|()| {
+                    let marker = Marker::read(&*local)?;
+                    marker.map_or(Ok(()), |marker| Marker { owes_roots: false, ..marker }.write(&*local))
+                });
+                match fetched {
+                    Ok(()) => return presence.arrived(),
+                    Err(Error::Closed) => return,
+                    Err(error) => tracing::warn!(%error, "the tree of roots is not here yet"),
+                }
+                thread::sleep(ROOTS_REST);
+            }
+        };
+        // Without it proofs wait, and say so when they have waited long enough.
+        if let Err(error) = thread::Builder::new().name("lineal-roots".into()).spawn(fetch) {
+            tracing::warn!(%error, "no thread fetches the tree of roots");
+        }
+    }
+
+    pub(crate) fn has_roots(&self) -> bool {
+        self.roots.is_here()
+    }
+
+    /// Waits until the tree of roots is here.
+    pub(crate) fn await_roots(&self, limit: Duration) -> Result<()> {
+        if self.roots.is_here() || self.roots.wait(limit) {
+            return Ok(());
+        }
+        let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Err(Error::Busy { what: "the tree of roots, which comes from the archive", waited_ms })
+    }
+
+    /// Packs have changed.
+    pub(crate) fn packs_changed(&self) {
+        if let Some(writing) = &self.writing {
+            writing.packs.changed();
+        }
+    }
+
+    /// The part of the log up to `through` that may go, as far as the archive is concerned.
+    pub(crate) fn may_release(&self, through: Lsn) -> Lsn {
+        self.writing.as_ref().map_or(through, |writing| through.min(writing.keeps_after()))
+    }
+
+    /// Waits until the store has everything that was durable and packed when it was called.
+    fn bring(&self, engine: &EngineInner) -> Result<()> {
+        let Some(writing) = &self.writing else { return Err(Error::ReadOnly) };
+        let wanted = engine.log.sync()?;
+        let line = engine.line();
+        writing.calls.want(wanted);
+        writing.packs.changed();
+        let mut state = writing.shared.state.lock();
+        loop {
+            match &state.ended {
+                Some(Err(error)) => return Err(error.clone().into()),
+                Some(Ok(())) => return Err(Error::Closed),
+                None => {}
+            }
+            if writing.calls.archived() >= wanted && state.line >= line {
+                return Ok(());
+            }
+            if let Some(trouble) = writing.trouble() {
+                return Err(trouble.into());
+            }
+            let look = Instant::now() + CLOSE_LOOKS;
+            let _ = writing.shared.changed.wait_until(&mut state, look);
+        }
+    }
+
+    /// Lets the uploads end, with everything in the store, and gives the lease back. Where the store takes nothing for a
+    /// while, says so and gives up: what is here stays here.
+    pub(crate) fn close(&self, engine: &EngineInner) -> Result<()> {
+        let Some(writing) = &self.writing else { return Ok(()) };
+        writing.calls.stop();
+        let mut since = Instant::now();
+        let mut last = (Lsn(0), 0, 0);
+        let mut state = writing.shared.state.lock();
+        loop {
+            if let Some(ended) = &state.ended {
+                return ended.clone().map_err(Error::from);
+            }
+            let now =
+                (writing.calls.archived(), state.generation, self.connection.client.traffic().bytes_written);
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            if since.elapsed() >= CLOSE_PATIENCE {
+                let missing = engine.log.durable().0.saturating_sub(now.0.0);
+                tracing::warn!(missing, "closed although the store lacks the newest commits");
+                let trouble = writing.trouble().unwrap_or(ArchiveError::Closed);
+                return Err(trouble.into());
+            }
+            let look = Instant::now() + CLOSE_LOOKS;
+            let _ = writing.shared.changed.wait_until(&mut state, look);
+        }
+    }
+}
+
+/// Whether an engine whose archive ended like this must not write: somebody else may.
+fn ends_writing(error: &ArchiveError) -> bool {
+    matches!(error.kind(), ArchiveErrorKind::Fenced | ArchiveErrorKind::Diverged)
+}
+
+/// Tells everybody who waits for the archive that it ended.
+fn fail(engine: &Weak<EngineInner>, error: &ArchiveError) {
+    if let Some(engine) = engine.upgrade() {
+        // In this order: who is told that a gate failed finds that nothing more is taken.
+        if ends_writing(error) {
+            engine.fence(error.clone().into());
+        }
+        engine.output.archived.fail(error.clone().into());
+    }
+}
+
+impl Engine {
+    fn archive(&self) -> Result<&Archive> {
+        self.inner.check_open()?;
+        self.inner.archive.as_ref().ok_or(Error::NoArchive)
+    }
+
+    /// Waits until the archive has everything that was committed before the call: the log, and all packs, each read back.
+    ///
+    /// # Errors
+    /// [`Error::NoArchive`]; [`Error::Archive`] if the store does not take it at the moment: it is tried again by itself;
+    /// [`Error::Fenced`]; [`Error::Poisoned`], [`Error::ReadOnly`], [`Error::InsideTurn`].
+    pub fn archive_now(&self) -> Result<()> {
+        crate::gate::inside::Inside::refuse(self.inner.output.tag)?;
+        self.archive()?.bring(&self.inner)
+    }
+
+    /// How the archive stands, `None` if the engine has none.
+    pub fn archive_status(&self) -> Option<ArchiveStatus> {
+        self.inner.archive.as_ref().map(|archive| archive.status(&self.inner))
+    }
+}

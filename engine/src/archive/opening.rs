@@ -1,0 +1,296 @@
+//! From a data directory and a store to an archive that this engine writes.
+//!
+//! ```text
+//!   probe ─▶ manifest ─▶ packs and log open ─▶ compare ─▶ take over ─▶ log in the lease's epoch ─▶ service
+//! ```
+//! Everything before the takeover only reads. So a directory that is not what the archive knows, such as an old copy of
+//! it, is refused before anybody is fenced off and before a byte is uploaded.
+
+use std::path::Path;
+
+use lineal_snapshot::{
+    PackNumber,
+    archive::{
+        ArchiveError, Calls, ChunkBook, Claim, Keys, LogEnd, Manifest, ManifestWriter, Stands, Tier,
+        TierOptions, Writer, probe, take_over,
+    },
+};
+use lineal_wal::{Comparison, Disk, EngineId, Epoch, Log, LogOptions, Lsn, Micros};
+
+use super::{
+    Archive, ArchiveOptions, Writing, marker::Marker, note::Note, options::Connection, roots::Presence,
+};
+use crate::{
+    Error, Result,
+    engine::summary::Summary,
+    gate::archived::ArchivedGate,
+    options::{Clock, Random},
+    proof::Stored,
+    sync::Arc,
+};
+
+/// An archive, while its engine opens.
+pub(crate) struct Opening {
+    pub(super) options: ArchiveOptions,
+    pub(super) connection: Connection,
+    pub(super) engine: EngineId,
+    pub(super) tier: Arc<Tier>,
+    local: Arc<dyn Disk>,
+    manifest: Option<Manifest>,
+    holder: String,
+    clock: Clock,
+    gate: Arc<ArchivedGate>,
+    taken: Option<Taken>,
+    owes_roots: bool,
+}
+
+/// An archive that nobody else writes any more.
+pub(super) struct Taken {
+    pub(super) writer: Writer,
+    pub(super) book: ChunkBook,
+    pub(super) calls: Arc<Calls>,
+}
+
+impl Opening {
+    /// Looks at the store and its manifest. `read_only` asks for nothing but that.
+    pub(crate) fn begin(
+        options: &ArchiveOptions,
+        (clock, random): (&Clock, &Random),
+        local: &Arc<dyn Disk>,
+        dir: &Path,
+        engine: EngineId,
+        read_only: bool,
+    ) -> Result<Opening> {
+        let connection = options.connect(random)?;
+        let client = connection.client.clone();
+        let manifest = connection.runtime.run(async move {
+            if !read_only {
+                probe(&client, engine).await?;
+            }
+            let found = ManifestWriter::load(&client, engine).await?;
+            Ok(found.map(|found| found.manifest().clone()))
+        })?;
+        let marker = Marker::read(&**local)?;
+        if manifest.is_none() && (marker.is_some() || read_only) {
+            // Where there was one and is none, somebody looks in the wrong place.
+            let (store, key) = (connection.client.name().to_owned(), Keys(engine).manifest());
+            return Err(ArchiveError::Missing { store, key }.into());
+        }
+        let known = known_packs(&**local, marker.as_ref())?;
+        let visible: Vec<_> = manifest
+            .iter()
+            .flat_map(|found| &found.packs)
+            .filter(|pack| pack.number <= known)
+            .cloned()
+            .collect();
+        if let Some(found) = manifest.as_ref().filter(|found| !read_only && found.packs.len() > visible.len())
+        {
+            return Err(diverged(found.engine, "it has packs that this directory never made or read"));
+        }
+        let tier = Tier::new(
+            Arc::clone(local),
+            connection.client.clone(),
+            Arc::clone(&connection.runtime),
+            Keys(engine),
+            TierOptions { cache_bytes: if read_only { 0 } else { options.cache_bytes } },
+        );
+        tier.set_archived(&visible);
+        let holder = options.holder.clone().unwrap_or_else(|| holder_of(dir));
+        Ok(Opening {
+            options: options.clone(),
+            connection,
+            engine,
+            tier,
+            local: Arc::clone(local),
+            manifest,
+            holder,
+            clock: Arc::clone(clock),
+            gate: Arc::default(),
+            taken: None,
+            owes_roots: marker.is_some_and(|marker| marker.owes_roots),
+        })
+    }
+
+    /// The data directory with what the archive has of its packs.
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::<Tier>::clone(&self.tier)
+    }
+
+    pub(crate) fn gate(&self) -> Arc<ArchivedGate> {
+        Arc::clone(&self.gate)
+    }
+
+    /// Takes the archive over, once packs and log of this directory are known to go on from what it holds. `log` is open
+    /// for reading.
+    pub(crate) fn take_over(&mut self, line: Lsn, summary: &Summary, log: &Log) -> Result<()> {
+        if self.taken.is_some() {
+            return Ok(());
+        }
+        if let Some(manifest) = &self.manifest {
+            self.compare(manifest, line, summary, log)?;
+        }
+        let (client, durable) = (self.connection.client.clone(), log.durable());
+        let claim = Claim {
+            engine: self.engine,
+            above: log.epoch(),
+            holder: self.holder.clone(),
+            now: (self.clock)(),
+            lasts: Micros(u64::try_from(self.options.term.lasts.as_micros()).unwrap_or(u64::MAX)),
+            force: self.options.force,
+        };
+        let engine = self.engine;
+        let (writer, chunks) = self.connection.runtime.run(async move {
+            let mut chunks = Vec::new();
+            let writer = take_over(&client, &claim, |epoch, chunk| {
+                if chunk.last > durable {
+                    return Err(ahead(engine));
+                }
+                chunks.push((epoch, chunk.n, chunk.last, chunk.hash));
+                Ok(())
+            })
+            .await?;
+            Ok((writer, chunks))
+        })?;
+        let manifest = writer.manifest.manifest();
+        let mut book = ChunkBook::new(&manifest.logs);
+        let mut archived = manifest.line;
+        for (epoch, n, last, hash) in chunks {
+            book.archived(epoch, n, last, hash);
+            archived = archived.max(last);
+        }
+        let gate = Arc::clone(&self.gate);
+        let calls = Calls::new(archived, Box::new(move |lsn| gate.advance(lsn)));
+        let want = Arc::clone(&calls);
+        self.gate.attach(archived, Box::new(move |lsn| want.want(lsn)));
+        self.taken = Some(Taken { writer, book, calls });
+        let store = self.connection.client.name().to_owned();
+        let marker = Marker::read(&*self.local)?;
+        if marker.as_ref().is_none_or(|marker| marker.store != store) {
+            let marker =
+                marker.unwrap_or(Marker { base: PackNumber(0), owes_roots: false, store: String::new() });
+            Marker { store, ..marker }.write(&*self.local)?;
+        }
+        Ok(())
+    }
+
+    /// How the log is to be started, after the takeover.
+    pub(crate) fn log_options(&self, options: LogOptions) -> LogOptions {
+        let Some(taken) = &self.taken else { return options };
+        let calls = Arc::clone(&taken.calls);
+        LogOptions {
+            epoch_min: taken.writer.lease.epoch(),
+            on_durable: Some(Arc::new(move |_| calls.more())),
+            ..options
+        }
+    }
+
+    /// What the open engine keeps of it.
+    pub(crate) fn into_archive(self) -> Archive {
+        let note =
+            self.manifest.as_ref().and_then(|manifest| Note::decode(&manifest.note)).unwrap_or_default();
+        let writing = self.taken.map(|taken| Writing::new(taken, self.manifest.as_ref()));
+        Archive {
+            roots: Presence::new(!self.owes_roots),
+            parts: note.parts,
+            local: self.local,
+            options: self.options,
+            connection: self.connection,
+            tier: self.tier,
+            writing,
+            engine: self.engine,
+        }
+    }
+
+    /// Refuses an archive that holds what this directory does not. Reads only.
+    fn compare(&self, manifest: &Manifest, line: Lsn, summary: &Summary, log: &Log) -> Result<()> {
+        if manifest.line > log.durable().max(line) {
+            return Err(ahead(self.engine).into());
+        }
+        self.compare_roots(manifest, summary)?;
+        for named in &manifest.logs {
+            let mut end = LogEnd::at(self.engine, named.epoch, named.first_chunk, named.before);
+            loop {
+                let client = self.connection.client.clone();
+                let (stands, read) = self.connection.runtime.run(async move {
+                    let stands = end.read(&client).await?;
+                    Ok((stands, end))
+                })?;
+                end = read;
+                let Stands::Chunk(chunk) = stands else { break };
+                self.compare_chunk(named.epoch, chunk.first, &chunk.bytes, log)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_chunk(&self, epoch: Epoch, first: Lsn, bytes: &[u8], log: &Log) -> Result<()> {
+        if epoch > log.epoch() {
+            return Err(diverged(self.engine, "it has commits of an epoch that this directory never wrote"));
+        }
+        match log.compare(first, bytes)? {
+            Comparison::Same | Comparison::Released => Ok(()),
+            Comparison::Beyond { .. } => Err(ahead(self.engine).into()),
+            Comparison::Differs { .. } => {
+                Err(diverged(self.engine, "it has other commits at the same positions of the log"))
+            }
+        }
+    }
+
+    /// The newest root that the archive knows must be one of this directory's.
+    fn compare_roots(&self, manifest: &Manifest, summary: &Summary) -> Result<()> {
+        if manifest.note.is_empty() {
+            return Ok(());
+        }
+        let Some(note) = Note::decode(&manifest.note) else {
+            let key = Keys(self.engine).manifest();
+            return Err(ArchiveError::Damaged { key, reason: "its note is not readable" }.into());
+        };
+        let Some((published, root)) = note.root else { return Ok(()) };
+        let other = || diverged(self.engine, "its packs are not of this directory's past");
+        if published > summary.published {
+            return Err(other());
+        }
+        let stored =
+            Stored::new(Arc::clone(&self.local), self.engine, summary.tree.size(), summary.published);
+        match stored.published(published - 1) {
+            Ok(ours) if ours == root => Ok(()),
+            Ok(_) => Err(other()),
+            // Damage there hurts proofs alone; what is compared beside it has to do.
+            Err(error) => {
+                tracing::warn!(%error, "the list of roots is not readable, so the archive is not compared with it");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The highest pack that this directory has or was made with. The newest pack always has a local copy, but in a directory
+/// that was attached and has made none yet.
+fn known_packs(local: &dyn Disk, marker: Option<&Marker>) -> Result<PackNumber> {
+    let names = match local.list(lineal_snapshot::PACK_FOLDER) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Error::io("listing", lineal_snapshot::PACK_FOLDER, error)),
+    };
+    let newest = names.iter().filter_map(|name| PackNumber::from_file_name(name)).max();
+    let base = marker.map_or(PackNumber(0), |marker| marker.base);
+    Ok(newest.unwrap_or_default().max(base))
+}
+
+fn diverged(engine: EngineId, reason: &'static str) -> Error {
+    ArchiveError::Diverged { key: Keys(engine).manifest(), reason }.into()
+}
+
+fn ahead(engine: EngineId) -> ArchiveError {
+    ArchiveError::Diverged {
+        key: Keys(engine).manifest(),
+        reason: "it holds commits that this directory lacks, which is an older copy or lost its end; restore from the archive",
+    }
+}
+
+/// Machine and directory.
+pub(super) fn holder_of(dir: &Path) -> String {
+    let machine = rustix::system::uname();
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    format!("{}:{}", machine.nodename().to_string_lossy(), dir.display())
+}

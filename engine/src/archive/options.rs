@@ -1,0 +1,201 @@
+//! How an engine keeps its archive.
+
+use std::{fmt, time::Duration};
+
+use lineal_snapshot::archive::{
+    Client, LeaseTerm, Location, Pace, Patience, RealPace, Rhythm, Runtime, Store, engines,
+};
+use lineal_wal::EngineId;
+
+use crate::{Result, options::Random, sync::Arc};
+
+/// Where an engine's archive is, and how it is kept. See [`Options::archive`](crate::Options::archive).
+///
+/// ```no_run
+/// use lineal::archive::{ArchiveOptions, Location};
+///
+/// # fn main() -> lineal::Result<()> {
+/// let bucket = Location::new("s3://my-bucket/lineal").environment(std::env::vars());
+/// let engine = lineal::Options::new().archive(ArchiveOptions::new(bucket)).open("data")?;
+/// # engine.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ArchiveOptions {
+    place: Place,
+    pub(super) rhythm: Rhythm,
+    pub(super) term: LeaseTerm,
+    patience: Patience,
+    pub(super) local_bytes: Option<u64>,
+    pub(super) cache_bytes: u64,
+    pub(super) force: bool,
+    pub(super) holder: Option<String>,
+    pub(super) grace: Duration,
+    pace: Option<Arc<dyn Pace>>,
+}
+
+#[derive(Clone)]
+enum Place {
+    Location(Location),
+    Store(Arc<dyn Store>),
+}
+
+impl fmt::Debug for ArchiveOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ArchiveOptions");
+        match &self.place {
+            Place::Location(location) => shown.field("location", location),
+            Place::Store(store) => shown.field("store", &store.name()),
+        };
+        shown.field("rhythm", &self.rhythm).field("local_bytes", &self.local_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Source: a decision; a few thousand of the smallest reads from a store.
+const CACHE_BYTES: u64 = 256 << 20;
+/// Source: a decision; longer than a restore of what it protects usually takes.
+const GRACE: Duration = Duration::from_secs(3_600);
+
+impl ArchiveOptions {
+    /// In the object store at `location`, with the defaults.
+    #[must_use]
+    pub fn new(location: Location) -> Self {
+        Self::at(Place::Location(location))
+    }
+
+    /// In this store. For stores that [`Location`] does not know, and for simulation.
+    #[must_use]
+    pub fn store(store: Arc<dyn Store>) -> Self {
+        Self::at(Place::Store(store))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            rhythm: Rhythm::default(),
+            term: LeaseTerm::default(),
+            patience: Patience::default(),
+            local_bytes: None,
+            cache_bytes: CACHE_BYTES,
+            force: false,
+            holder: None,
+            grace: GRACE,
+            pace: None,
+        }
+    }
+
+    /// Least time between two uploads of the log that nobody waits for (default one second): what may be lost with
+    /// the machine, of commits that are [`Local`](crate::Durability::Local).
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.rhythm.interval = interval;
+        self
+    }
+
+    /// Log that is uploaded at once when it has come together, and in one piece, in bytes (default 4 MiB).
+    #[must_use]
+    pub fn chunk_bytes(mut self, bytes: u32) -> Self {
+        self.rhythm.chunk_bytes = bytes.clamp(4 << 10, 64 << 20);
+        self
+    }
+
+    /// Pieces of the log that are on their way at once (default 4). With the size of one this bounds the memory.
+    #[must_use]
+    pub fn chunks_in_flight(mut self, chunks: usize) -> Self {
+        self.rhythm.chunks_max = chunks.clamp(1, 64);
+        self
+    }
+
+    /// Local disk that packs may take, in bytes (default: as much as they need). Beyond it, archived packs that nobody
+    /// has read for the longest time lose their local copy, and what is read of them comes from the store.
+    #[must_use]
+    pub fn local_bytes(mut self, bytes: u64) -> Self {
+        self.local_bytes = Some(bytes);
+        self
+    }
+
+    /// Local disk for what was read of packs that are in the store only, in bytes (default 256 MiB).
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Takes the archive over although somebody else's lease has not ended (default no). Whoever had it gets
+    /// [`Error::Fenced`](crate::Error::Fenced) with the next thing that it archives.
+    #[must_use]
+    pub fn force(mut self, yes: bool) -> Self {
+        self.force = yes;
+        self
+    }
+
+    /// What others are told who want the archive while this engine has it (default: machine and directory). Who has the
+    /// same name is taken for this engine, started again, and does not wait for the lease to end.
+    #[must_use]
+    pub fn holder(mut self, name: impl Into<String>) -> Self {
+        self.holder = Some(name.into());
+        self
+    }
+
+    /// How long what the archive does not need any more stays, for those who still read it (default one hour).
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long to wait for the store (default: ten seconds for a request, a minute for an operation with all its
+    /// attempts).
+    #[must_use]
+    pub fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long the lease lasts, and how often it is renewed (default: three minutes, each minute).
+    #[must_use]
+    pub fn lease(mut self, term: LeaseTerm) -> Self {
+        self.term = term;
+        self
+    }
+
+    /// Time and waiting, for simulation.
+    #[must_use]
+    pub fn pace(mut self, pace: Arc<dyn Pace>) -> Self {
+        self.pace = Some(pace);
+        self
+    }
+
+    /// Starts the thread that talks to the store; sends nothing.
+    pub(super) fn connect(&self, random: &Random) -> Result<Connection> {
+        let store = self.open_store()?;
+        let runtime = Arc::new(Runtime::start()?);
+        let pace = match &self.pace {
+            Some(pace) => Arc::clone(pace),
+            None => Arc::new(RealPace::new(Arc::clone(random))),
+        };
+        Ok(Connection { client: Client::new(store, pace, self.patience), runtime })
+    }
+
+    pub(super) fn open_store(&self) -> Result<Arc<dyn Store>> {
+        Ok(match &self.place {
+            Place::Location(location) => location.open()?,
+            Place::Store(store) => Arc::clone(store),
+        })
+    }
+}
+
+/// A store that can be talked to.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) runtime: Arc<Runtime>,
+}
+
+impl Connection {
+    /// The engines that have an archive there.
+    pub(super) fn engines(&self) -> Result<Vec<EngineId>> {
+        let client = self.client.clone();
+        Ok(self.runtime.run(async move { engines(&client).await })?)
+    }
+}

@@ -1,0 +1,120 @@
+//! The tree of roots in the archive: few parts that ascend, whatever the number of uploads.
+//!
+//! Upload *u* makes one part, which holds everything since upload *u* minus the lowest bit of *u*, as in a Fenwick tree:
+//! the tree after upload 7 is the parts 4, 6, 7, and upload 8 makes one of everything. So there are as many parts as *u*
+//! has bits set, and a leaf is uploaded once for every doubling. A part is an object of its own, named by its content:
+//! the entries of the roots that were published, then the leaves, as `proof/files.rs` has them; what lies above the
+//! leaves is computed from them.
+
+use std::time::{Duration, Instant};
+
+use lineal_wal::{Disk, EngineId};
+
+use super::options::Connection;
+use crate::{
+    Result,
+    proof::{Extent, Rebuild, Stored},
+    sync::{Arc, Condvar, Mutex},
+};
+
+/// Bits of a number.
+pub(super) const PARTS_MAX: usize = 64;
+
+/// A part of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Which upload made it, from 1.
+    pub(crate) upload: u64,
+    /// Where it ends; it begins where the part before it ends.
+    pub(crate) to: Extent,
+    /// BLAKE3 of it.
+    pub(crate) hash: [u8; 32],
+}
+
+impl Part {
+    /// Its key.
+    pub(super) fn key(&self, engine: EngineId) -> String {
+        format!("{engine}/roots/{:016x}-{}", self.upload, blake3::Hash::from(self.hash).to_hex())
+    }
+}
+
+/// The parts after the next upload, which brings the tree to `to`, and what the newest one holds.
+pub(super) fn next(mut parts: Vec<Part>, to: Extent, stored: &Stored) -> Result<(Vec<Part>, Vec<u8>)> {
+    let upload = parts.last().map_or(0, |newest| newest.upload) + 1;
+    let after = upload & (upload - 1);
+    parts.retain(|part| part.upload <= after);
+    let from = parts.last().map_or(Extent::default(), |before| before.to);
+    let bytes = stored.between(from, to)?;
+    parts.push(Part { upload, to, hash: *blake3::hash(&bytes).as_bytes() });
+    Ok((parts, bytes))
+}
+
+/// Makes the files of the tree out of its parts. Durable when it returns.
+pub(super) fn fetch(
+    connection: &Connection,
+    engine: EngineId,
+    parts: &[Part],
+    disk: &Arc<dyn Disk>,
+) -> Result<()> {
+    let mut rebuild = Rebuild::new(Arc::clone(disk), engine);
+    let mut from = Extent::default();
+    for part in parts {
+        let Some(length) = from.bytes_to(part.to) else { break };
+        let (client, key, hash) = (connection.client.clone(), part.key(engine), part.hash.into());
+        let bytes = connection.runtime.run(async move { client.get_verified(&key, length, &hash).await })?;
+        rebuild.add(part.to, &bytes)?;
+        from = part.to;
+    }
+    Ok(())
+}
+
+/// Whether the files of the tree are here: a directory that was attached gets them while it serves.
+pub(super) struct Presence {
+    is_here: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Presence {
+    pub(super) fn new(is_here: bool) -> Arc<Presence> {
+        Arc::new(Presence { is_here: Mutex::new(is_here), changed: Condvar::new() })
+    }
+
+    pub(super) fn is_here(&self) -> bool {
+        *self.is_here.lock()
+    }
+
+    /// Waits until they are, for at most `limit`; says whether they are.
+    pub(super) fn wait(&self, limit: Duration) -> bool {
+        let Some(deadline) = Instant::now().checked_add(limit) else { return self.is_here() };
+        let mut is_here = self.is_here.lock();
+        while !*is_here && Instant::now() < deadline {
+            let _ = self.changed.wait_until(&mut is_here, deadline);
+        }
+        *is_here
+    }
+
+    pub(super) fn arrived(&self) {
+        *self.is_here.lock() = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_parts_as_the_number_of_uploads_has_bits() {
+        let disk: Arc<dyn Disk> = Arc::new(lineal_wal::sim::SimDisk::new());
+        let stored = Stored::new(disk, EngineId([1; 16]), 0, 0);
+        let mut parts = Vec::new();
+        for upload in 1..=40u64 {
+            // Of nothing, so that no file is read.
+            let (after, bytes) = next(parts, Extent::default(), &stored).unwrap();
+            assert!(bytes.is_empty());
+            parts = after;
+            assert_eq!(parts.len(), upload.count_ones() as usize, "after upload {upload}");
+            assert_eq!(parts.last().map(|part| part.upload), Some(upload));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Changes of the manifest, by its one writer.
+
+use super::Manifest;
+use crate::archive::client::{Client, Created, Replaced};
+use crate::archive::error::ArchiveError;
+use crate::archive::key::Keys;
+use crate::archive::store::{Found, Tag};
+use lineal_wal::{EngineId, Epoch, Micros};
+
+/// The newest manifest as its one writer knows it.
+///
+/// Invariants: (1) `manifest` is what the store held under `tag`; (2) what stands there now is that, or one whose nonce
+/// is in `unsettled`, or another writer's; (3) what follows has the next generation, no older epoch, no lower line and
+/// no earlier horizon.
+#[derive(Debug)]
+pub struct ManifestWriter {
+    manifest: Manifest,
+    tag: Tag,
+    /// Nonces of changes that may have arrived although nobody said so. Each was put over `tag`, so one of them at most.
+    unsettled: Vec<[u8; 16]>,
+}
+
+/// How often to look before what is seen counts. Source: a decision.
+const LOOKS_MAX: u32 = 3;
+
+impl ManifestWriter {
+    /// The manifest of an engine, if it has one. "There is none" and "it cannot be read" are different answers.
+    ///
+    /// # Errors
+    /// As [`Client::get`] and [`Manifest::decode`]; [`ArchiveError::Unsuitable`] for a store that tells no tags.
+    pub async fn load(client: &Client, engine: EngineId) -> Result<Option<Self>, ArchiveError> {
+        let key = Keys(engine).manifest();
+        let found = client.get_as(&key, |bytes| Manifest::decode(engine, bytes)).await?;
+        let Some((manifest, tag)) = found else {
+            return Ok(None);
+        };
+        let tag = tag.ok_or_else(|| no_tags(client))?;
+        Ok(Some(Self { manifest, tag, unsettled: Vec::new() }))
+    }
+
+    /// The manifest of an engine, or else `first`, stored as its first.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load) and [`Client::create`].
+    pub async fn load_or_create(client: &Client, mut first: Manifest) -> Result<Self, ArchiveError> {
+        if let Some(found) = Self::load(client, first.engine).await? {
+            return Ok(found);
+        }
+        first.nonce = client.nonce();
+        let key = Keys(first.engine).manifest();
+        let (manifest, tag) = match client.create(&key, first.encode()?).await? {
+            Created::Won(tag) => (first, Some(tag)),
+            Created::Taken(Found { bytes, tag }) => (Manifest::decode(first.engine, &bytes)?, tag),
+        };
+        Ok(Self { manifest, tag: tag.ok_or_else(|| no_tags(client))?, unsettled: Vec::new() })
+    }
+
+    /// What the store held last.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Asks the store whether it holds exactly what `epoch` left there; a change of which nobody knew whether it arrived
+    /// is settled by that. One request.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Fenced`] if a newer epoch has replaced it, [`ArchiveError::Diverged`] if anything else stands
+    /// there or `epoch` has not written yet, [`ArchiveError::Missing`], and as [`Client::get`].
+    pub async fn confirm(&mut self, client: &Client, epoch: Epoch) -> Result<(), ArchiveError> {
+        let key = Keys(self.manifest.engine).manifest();
+        let mut looks = 0;
+        loop {
+            let Some(found) = Self::load(client, self.manifest.engine).await? else {
+                return Err(ArchiveError::Missing { store: client.name().to_owned(), key });
+            };
+            if found.tag == self.tag && found.manifest == self.manifest {
+                break;
+            }
+            looks += 1;
+            match self.check_other(&key, epoch, &found.manifest) {
+                Ok(()) => {
+                    *self = found;
+                    break;
+                }
+                // A look may be stale.
+                Err(ArchiveError::Diverged { .. }) if looks < LOOKS_MAX => client.pause(looks).await,
+                Err(error) => return Err(error),
+            }
+        }
+        if self.manifest.epoch == epoch {
+            return Ok(());
+        }
+        Err(ArchiveError::Diverged { key, reason: "this epoch has not written it yet" })
+    }
+
+    /// Stores a changed manifest; `change` gets the newest one with generation, epoch and time already set, and is
+    /// called again where the newest turns out to be another. Stored when it answers. After
+    /// [`ArchiveError::Unavailable`] the change may be stored or not; the next call settles it.
+    ///
+    /// Until `epoch` has written once, an older epoch may still get in between; what it changed is kept.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Fenced`] if a newer epoch has replaced the manifest, [`ArchiveError::Diverged`] if anybody else
+    /// has or the store went back to an older one, and as [`Client::replace`].
+    ///
+    /// # Panics
+    /// If `change` moves epoch, line or horizon back, or needs chunks that are garbage: that is a bug of the caller.
+    pub async fn change(
+        &mut self,
+        client: &Client,
+        epoch: Epoch,
+        time: Micros,
+        change: impl Fn(&mut Manifest),
+    ) -> Result<(), ArchiveError> {
+        let key = Keys(self.manifest.engine).manifest();
+        loop {
+            if self.manifest.epoch > epoch {
+                return Err(ArchiveError::Fenced { epoch, by: self.manifest.epoch });
+            }
+            let next = self.next(client.nonce(), epoch, time, &change);
+            let bytes = next.encode()?;
+            self.unsettled.push(next.nonce);
+            match client.replace(&key, &self.tag, bytes).await? {
+                Replaced::Won(tag) => {
+                    *self = Self { manifest: next, tag, unsettled: Vec::new() };
+                    return Ok(());
+                }
+                Replaced::Lost(None) => {
+                    return Err(ArchiveError::Missing { store: client.name().to_owned(), key });
+                }
+                Replaced::Lost(Some(found)) => {
+                    let manifest = Manifest::decode(next.engine, &found.bytes)?;
+                    self.check_other(&key, epoch, &manifest)?;
+                    let tag = found.tag.ok_or_else(|| no_tags(client))?;
+                    *self = Self { manifest, tag, unsettled: Vec::new() };
+                }
+            }
+        }
+    }
+
+    fn next(&self, nonce: [u8; 16], epoch: Epoch, time: Micros, change: &impl Fn(&mut Manifest)) -> Manifest {
+        let old = &self.manifest;
+        let generation = old.generation + 1;
+        let mut next = Manifest { generation, nonce, epoch, time, ..old.clone() };
+        change(&mut next);
+        assert!(next.epoch >= old.epoch, "a manifest's epoch does not go back");
+        assert!(next.line >= old.line, "a manifest's line does not go back");
+        assert!(next.horizon >= old.horizon, "a manifest's horizon does not go back");
+        assert!(next.keeps_to_needed_chunks(), "chunks that were not needed any more stay so");
+        next
+    }
+
+    /// Another manifest stands where ours was to go: is it one that we may go on from?
+    fn check_other(&self, key: &str, epoch: Epoch, other: &Manifest) -> Result<(), ArchiveError> {
+        if other.epoch > epoch {
+            return Err(ArchiveError::Fenced { epoch, by: other.epoch });
+        }
+        let ours = self.unsettled.contains(&other.nonce);
+        let before_us = self.manifest.epoch < epoch && other.epoch < epoch;
+        let reason = if other.generation <= self.manifest.generation {
+            "the store went back to an older one"
+        } else if ours || before_us {
+            return Ok(());
+        } else {
+            "another writer of the same or an older epoch changed it"
+        };
+        Err(ArchiveError::Diverged { key: key.to_owned(), reason })
+    }
+}
+
+fn no_tags(client: &Client) -> ArchiveError {
+    ArchiveError::Unsuitable { store: client.name().to_owned(), reason: "it tells no entity tags" }
+}
