@@ -50,7 +50,7 @@ impl ArchivedGate {
     ///
     /// # Panics
     /// The second time.
-    #[cfg_attr(not(test), allow(dead_code, reason = "without the feature `archive` nobody uploads"))]
+    #[cfg_attr(not(any(test, feature = "archive")), allow(dead_code, reason = "nobody uploads"))]
     pub(crate) fn attach(&self, archived: Lsn, want: Want) {
         assert!(self.want.set(want).is_ok(), "an engine has one archive, attached when it is opened");
         self.advance(archived);
@@ -68,7 +68,7 @@ impl ArchivedGate {
 
     /// Everything up to `lsn` is in the store: opens the gates up to there, in their order. A lower position than before
     /// changes nothing, nor does any after a failure: who was told that the outcome is unknown is not told otherwise.
-    #[cfg_attr(not(test), allow(dead_code, reason = "without the feature `archive` nobody uploads"))]
+    #[cfg_attr(not(any(test, feature = "archive")), allow(dead_code, reason = "nobody uploads"))]
     pub(crate) fn advance(&self, lsn: Lsn) {
         let mut state = self.state.lock();
         if state.failure.is_some() || lsn <= self.archived() {
