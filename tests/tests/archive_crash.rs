@@ -7,7 +7,7 @@ use lineal::{
     Durability, Engine, Error, Gated, Options, Result,
     archive::{ArchiveOptions, Patience, Store},
 };
-use lineal_snapshot::archive::sim::SimStore;
+use lineal_snapshot::archive::sim::{Fault, Op, SimStore};
 use lineal_tests::{
     chooser::chooser,
     model::{self, State, Step},
@@ -185,6 +185,19 @@ fn a_store_that_fails_in_every_way_costs_time_and_no_data() {
         let engine = attached(&store, 9).unwrap_or_else(|error| panic!("{context}: attaching: {error}"));
         assert_eq!(count(&engine, &context), 30, "{context}");
     }
+}
+
+#[test]
+fn what_the_store_keeps_in_part_only_is_stored_again_before_it_counts() {
+    let store = SimStore::new();
+    let engine = world::options(&SimDisk::new(), 1).archive(archive(&store)).open("simulated").unwrap();
+    for part in ["/log/", "manifest", "/log/", "packs", "roots", "manifest", "pieces", "/log/"] {
+        store.plan(Op::Put, part, Fault::HalfStored);
+    }
+    assert_eq!(commit_and_count(&engine), 24);
+    drop(engine);
+    let engine = attached(&store, 9).unwrap();
+    assert_eq!(count(&engine, "after halves"), 24);
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Letting go of local copies that the archive has, and bringing back what is needed.
 
 use lineal_snapshot::{PACK_FOLDER, Pack};
-
-use lineal_wal::{OBJECT_KEY_BYTES, ObjectId, ObjectKey};
+use lineal_wal::{OBJECT_KEY_BYTES, ObjectId, ObjectKey, Seq};
 
 use super::Archive;
-use crate::{Engine, Error, Namespace, Result, checkpoint, engine::EngineInner, sync::Arc};
+use crate::{
+    Engine, Error, Namespace, Object, Result, checkpoint,
+    engine::EngineInner,
+    history::{sound, version},
+    object::wake::retry_released,
+    sync::Arc,
+};
 
 /// Bytes that an encoded key's namespace takes, before the id.
 const NAMESPACE_BYTES: usize = OBJECT_KEY_BYTES - 16;
@@ -110,6 +115,27 @@ impl Namespace {
         engine.spill_where(|pack| {
             let found = pack.iter(&first).next().transpose()?;
             Ok(found.is_some_and(|(key, _)| key.starts_with(&first[..NAMESPACE_BYTES])))
+        })
+    }
+}
+
+impl Object {
+    /// Brings what a read of the object's newest state may need into the local cache: its tail, and all its leaves. Returns
+    /// how many leaves there are. Blocks, takes no turn; for a cache that is smaller than the object it does no good.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it never had a commit; [`Error::Archive`] if the store does not answer; [`Error::Damaged`];
+    /// [`Error::Closed`].
+    pub fn prefetch(&self) -> Result<u64> {
+        self.engine.check_open()?;
+        retry_released(|| {
+            let last = self.cell.last_lsn();
+            let snapshot = self.engine.catalog.snapshot();
+            let newest = version::newest(&self.engine, &snapshot, self.key(), last)?;
+            if newest.seq == Seq(0) {
+                return Err(Error::NotFound { what: format!("object {}", self.id()) });
+            }
+            sound::check(&snapshot, &newest, u64::MAX)
         })
     }
 }

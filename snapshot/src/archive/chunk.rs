@@ -35,6 +35,8 @@ const FRAME: Frame = Frame {
 };
 /// Bytes of a stored barrier; every chunk is longer.
 pub(crate) const BARRIER_BYTES: u64 = 137;
+/// Where the nonce of a stored chunk ends.
+const NONCE_END: usize = 16 + 1 + 16 + 8 + 8 + 16;
 const CHUNK: u8 = 1;
 const BARRIER: u8 = 2;
 
@@ -271,24 +273,37 @@ impl NextChunk {
         self.hash
     }
 
-    /// Stores it. When it answers it is in the store; it is *archived* when all before it are, too. May be called again
-    /// after [`ArchiveError::Unavailable`].
+    /// Stores it. When it answers the store says that it is there; it is *archived* when it was [read
+    /// back](Self::read_back) and all before it are, too. May be called again after [`ArchiveError::Unavailable`] and
+    /// [`ArchiveError::Damaged`].
     ///
     /// # Errors
-    /// [`ArchiveError::Fenced`] if a barrier stands there, [`ArchiveError::Diverged`] if another chunk does, and as
+    /// [`ArchiveError::Damaged`] if the store had kept a part of it only, which is mended; [`ArchiveError::Fenced`] if a barrier stands there, [`ArchiveError::Diverged`] if another chunk does, and as
     /// [`Client::create`].
     pub async fn put(&self, client: &Client) -> Result<(), ArchiveError> {
         let key = self.place.key();
         let Created::Taken(found) = client.create(&key, self.stored.clone()).await? else {
             return Ok(());
         };
+        if let (true, Some(tag)) = (self.is_torn(&found.bytes), found.tag) {
+            // Whoever else was quicker is seen when it is put again.
+            client.replace(&key, &tag, self.stored.clone()).await?;
+            let reason = "a part of it was stored; it was stored again";
+            return Err(ArchiveError::Damaged { key, reason });
+        }
         match self.place.unwrap(&found.bytes)? {
             Stands::Barrier { by } => Err(ArchiveError::Fenced { epoch: self.place.epoch, by }),
             _ => Err(ArchiveError::Diverged { key, reason: "another chunk stands there" }),
         }
     }
 
-    /// Reads it back, and compares. For whoever gives up the local log because of it.
+    /// Whether these bytes are the beginning of this chunk, as a store leaves them that keeps a part of what it is sent. Its
+    /// nonce is among them, so they are nobody else's.
+    fn is_torn(&self, found: &[u8]) -> bool {
+        found.len() >= NONCE_END && found.len() < self.stored.len() && self.stored.starts_with(found)
+    }
+
+    /// Reads it back, and compares.
     ///
     /// # Errors
     /// As [`Client::get_verified`].

@@ -154,16 +154,17 @@ async fn send(client: &Client, engine: EngineId, pack: &LocalPack) -> Result<Arc
     send_until_read_back(client, &archived.key(&keys), &pack.source, &archived.hash.into()).await?;
     if !list.is_empty() {
         let hash = blake3::hash(&list);
-        let list: Arc<dyn Source> = Arc::new(List(list));
+        let list: Arc<dyn Source> = Arc::new(Held(list.into()));
         send_until_read_back(client, &archived.pieces_key(&keys), &list, &hash).await?;
     }
     Ok(archived)
 }
 
+/// Bytes in memory, as a source.
 #[derive(Debug)]
-struct List(Vec<u8>);
+struct Held(Bytes);
 
-impl Source for List {
+impl Source for Held {
     fn len(&self) -> u64 {
         self.0.len() as u64
     }
@@ -173,6 +174,13 @@ impl Source for List {
         bytes.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
+}
+
+/// Stores bytes under a key that names them, until they read back.
+pub(crate) async fn send_bytes(client: &Client, key: &str, bytes: Bytes) -> Result<(), ArchiveError> {
+    let hash = blake3::hash(&bytes);
+    let source: Arc<dyn Source> = Arc::new(Held(bytes));
+    send_until_read_back(client, key, &source, &hash).await
 }
 
 async fn send_until_read_back(

@@ -238,12 +238,17 @@ impl TailUpload {
     }
 }
 
-/// Puts one chunk, however long it takes.
+/// Puts one chunk and reads it back, however long it takes: a store may say that it has what it has in part.
 async fn put(client: Client, chunk: NextChunk, calls: Arc<Calls>) -> Result<NextChunk, ArchiveError> {
+    let passes = |error: &ArchiveError| {
+        use ArchiveErrorKind::{Corrupt, Retry, Setup};
+        matches!(error.kind(), Retry | Setup | Corrupt)
+    };
     loop {
-        let put = chunk.put(&client).await;
-        let passes =
-            |error: &ArchiveError| matches!(error.kind(), ArchiveErrorKind::Retry | ArchiveErrorKind::Setup);
+        let put = match chunk.put(&client).await {
+            Ok(()) => chunk.read_back(&client).await,
+            Err(error) => Err(error),
+        };
         match put {
             Ok(()) => {
                 calls.state.lock().1 = None;

@@ -5,6 +5,7 @@ use crate::archive::client::{Client, Created, Replaced};
 use crate::archive::error::ArchiveError;
 use crate::archive::key::Keys;
 use crate::archive::store::{Found, Tag};
+use bytes::Bytes;
 use lineal_wal::{EngineId, Epoch, Micros};
 
 /// The newest manifest as its one writer knows it.
@@ -95,7 +96,7 @@ impl ManifestWriter {
     }
 
     /// Stores a changed manifest; `change` gets the newest one with generation, epoch and time already set, and is
-    /// called again where the newest turns out to be another. Stored when it answers. After
+    /// called again where the newest turns out to be another. Stored and read back when it answers. After
     /// [`ArchiveError::Unavailable`] the change may be stored or not; the next call settles it.
     ///
     /// Until `epoch` has written once, an older epoch may still get in between; what it changed is kept.
@@ -121,11 +122,14 @@ impl ManifestWriter {
             let next = self.next(client.nonce(), epoch, time, &change);
             let bytes = next.encode()?;
             self.unsettled.push(next.nonce);
-            match client.replace(&key, &self.tag, bytes).await? {
-                Replaced::Won(tag) => {
-                    *self = Self { manifest: next, tag, unsettled: Vec::new() };
-                    return Ok(());
-                }
+            match client.replace(&key, &self.tag, bytes.clone()).await? {
+                Replaced::Won(tag) => match read_back(client, &key, &bytes).await? {
+                    None => {
+                        *self = Self { manifest: next, tag, unsettled: Vec::new() };
+                        return Ok(());
+                    }
+                    Some(torn) => self.tag = torn,
+                },
                 Replaced::Lost(None) => {
                     return Err(ArchiveError::Missing { store: client.name().to_owned(), key });
                 }
@@ -167,6 +171,27 @@ impl ManifestWriter {
         };
         Err(ArchiveError::Diverged { key: key.to_owned(), reason })
     }
+}
+
+/// Where the nonce of a stored manifest ends.
+const NONCE_END: usize = 16 + 16 + 8 + 8 + 16;
+
+/// Whether a manifest reads back as it was stored. `Some` is the tag of what stands there instead where the store kept a
+/// part of it only: the nonce is in that part, so it is nobody else's.
+async fn read_back(client: &Client, key: &str, bytes: &Bytes) -> Result<Option<Tag>, ArchiveError> {
+    for look in 1..=LOOKS_MAX {
+        if let Some(found) = client.get(key).await? {
+            if found.bytes == *bytes {
+                return Ok(None);
+            }
+            if found.bytes.len() >= NONCE_END && bytes.starts_with(&found.bytes) {
+                return found.tag.map(Some).ok_or_else(|| no_tags(client));
+            }
+        }
+        // A look may be stale.
+        client.pause(look).await;
+    }
+    Err(ArchiveError::Damaged { key: key.to_owned(), reason: "it does not read back as it was stored" })
 }
 
 fn no_tags(client: &Client) -> ArchiveError {
