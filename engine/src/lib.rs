@@ -79,7 +79,7 @@ pub use self::{
     history::{
         blame::Blame,
         bookmark::{Bookmark, BookmarkError},
-        bulk::{PlannedRestore, RestoreAction, RestoreReport, RestoredObject, Selector},
+        bulk::{Moment, PlannedRestore, RestoreAction, RestoreReport, RestoredObject, Selector},
         change::{Change, CutTo},
         commits::{CommitInfo, History},
         diff::{Diff, Difference},

@@ -18,13 +18,13 @@ use super::{
     ArchiveOptions, part,
     reading::{Reading, make_lock},
 };
-use crate::{Engine, Error, Options, Result, Selector, engine::identity, sync::Arc};
+use crate::{Engine, Error, Moment, Options, Result, Selector, engine::identity, sync::Arc};
 
 /// What to restore, and how.
 #[derive(Clone, Debug)]
 pub struct RestoreOptions {
     pub(super) engine: Option<EngineId>,
-    at: Option<Micros>,
+    at: Option<Moment>,
     pub(super) part: Option<(String, Selector)>,
     parallel: usize,
 }
@@ -52,11 +52,11 @@ impl RestoreOptions {
         self
     }
 
-    /// Every object as it was at this time. Its history stays, as after [`Engine::restore_many`]: what came later can be
+    /// Every object as it was at this time, or after this position of the log. Its history stays, as after [`Engine::restore_many`]: what came later can be
     /// read, and restored.
     #[must_use]
-    pub fn at(mut self, time: Micros) -> Self {
-        self.at = Some(time);
+    pub fn at(mut self, moment: impl Into<Moment>) -> Self {
+        self.at = Some(moment.into());
         self
     }
 
@@ -219,9 +219,14 @@ impl Point {
 /// As [`points`].
 pub fn plan(from: &ArchiveOptions, options: &RestoreOptions) -> Result<RestorePlan> {
     let points = points(from, options.engine)?;
-    if let Some(at) = options.at.filter(|at| *at > points.newest.time) {
-        let newest = points.newest.time;
-        return Err(Error::Invalid { reason: format!("the archive ends at {newest}, before the time {at}") });
+    let newest = points.newest;
+    let is_beyond = |at: &Moment| match at {
+        Moment::Time(time) => *time > newest.time,
+        Moment::Lsn(lsn) => *lsn > newest.lsn,
+    };
+    if let Some(at) = options.at.filter(is_beyond) {
+        let reason = format!("the archive ends at {} (lsn {}), before {at}", newest.time, newest.lsn);
+        return Err(Error::Invalid { reason });
     }
     // Packs are read in pieces of 8 MiB; one request more finds the end of each epoch's log.
     let pieces = points.pack_bytes.div_ceil(8 << 20).max(points.packs);
@@ -366,7 +371,7 @@ fn verify(work: &Path, report: &mut RestoreReport, told: &mut dyn FnMut(RestoreS
 /// Brings every object back to where it was at a time.
 fn go_back(
     work: &Path,
-    at: Micros,
+    at: Moment,
     report: &mut RestoreReport,
     told: &mut dyn FnMut(RestoreStep),
 ) -> Result<()> {

@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 
-use lineal_wal::{Micros, ObjectId};
+use lineal_wal::{Lsn, Micros, ObjectId};
 
-use super::bookmark::{Bookmark, BookmarkError};
+use super::{
+    bookmark::{Bookmark, BookmarkError},
+    past::last_through,
+};
 use crate::{
     Engine, Error, Gated, Kind, Namespace, Object, Result, engine::stats::all_keys, object::id, sync::Arc,
 };
@@ -13,6 +16,37 @@ use crate::{
 ///
 /// Source: chosen; one fsync then serves about a thousand of them.
 const IN_FLIGHT: usize = 1_024;
+
+/// A moment that an engine can be brought back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Moment {
+    /// After all that was committed at or before this time.
+    Time(Micros),
+    /// After the record at this position of the log.
+    Lsn(Lsn),
+}
+
+impl From<Micros> for Moment {
+    fn from(time: Micros) -> Moment {
+        Moment::Time(time)
+    }
+}
+
+impl From<Lsn> for Moment {
+    fn from(lsn: Lsn) -> Moment {
+        Moment::Lsn(lsn)
+    }
+}
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Moment::Time(time) => write!(f, "{time}"),
+            Moment::Lsn(lsn) => write!(f, "lsn {lsn}"),
+        }
+    }
+}
 
 /// Which objects of a namespace are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,11 +121,12 @@ impl Engine {
         &self,
         namespace: &Namespace,
         selector: &Selector,
-        time: Micros,
+        moment: impl Into<Moment>,
     ) -> Result<impl Iterator<Item = Result<PlannedRestore>>> {
-        let ids = self.candidates(namespace, selector, time)?;
+        let moment = moment.into();
+        let ids = self.candidates(namespace, selector, moment)?;
         let (namespace, selector) = (namespace.clone(), selector.clone());
-        Ok(ids.into_iter().filter_map(move |id| plan(&namespace.at(id), &selector, time).transpose()))
+        Ok(ids.into_iter().filter_map(move |id| plan(&namespace.at(id), &selector, moment).transpose()))
     }
 
     /// Brings every object that is meant back to where it was at `time`: after its last commit at or before it. Objects
@@ -111,19 +146,20 @@ impl Engine {
         &self,
         namespace: &Namespace,
         selector: &Selector,
-        time: Micros,
+        moment: impl Into<Moment>,
         cause: &str,
         told: &mut dyn FnMut(RestoredObject),
     ) -> Result<RestoreReport> {
-        let cause = cause_of(time, cause);
+        let moment = moment.into();
+        let cause = cause_of(moment, cause);
         if cause.len() > 4_096 {
             return Err(Error::Invalid { reason: "the cause of a restore is over 4,000 bytes".into() });
         }
         let mut report = RestoreReport::default();
         let mut waiting: VecDeque<Pending> = VecDeque::new();
-        for id in self.candidates(namespace, selector, time)? {
+        for id in self.candidates(namespace, selector, moment)? {
             let object = namespace.at(id);
-            let pending = match plan(&object, selector, time) {
+            let pending = match plan(&object, selector, moment) {
                 Ok(None) => continue,
                 Ok(Some(planned)) => Pending::begin(&object, planned, &cause),
                 Err(error) => {
@@ -140,15 +176,25 @@ impl Engine {
     }
 
     /// The ids of the objects that may be meant, sorted.
-    fn candidates(&self, namespace: &Namespace, selector: &Selector, time: Micros) -> Result<Vec<ObjectId>> {
+    fn candidates(
+        &self,
+        namespace: &Namespace,
+        selector: &Selector,
+        moment: Moment,
+    ) -> Result<Vec<ObjectId>> {
         let inner = &self.inner;
         inner.check_open()?;
         namespace.inner.check()?;
         if !Arc::ptr_eq(inner, &namespace.engine) {
             return Err(Error::OtherEngine);
         }
-        if time > (inner.options.clock)().max(inner.log.last_time()) {
-            return Err(Error::Invalid { reason: format!("the time {time} has not come yet") });
+        let is_to_come = match moment {
+            Moment::Time(time) => time > (inner.options.clock)().max(inner.log.last_time()),
+            Moment::Lsn(lsn) => lsn > inner.log.appended().max(inner.line()),
+        };
+        if is_to_come {
+            let what = if matches!(moment, Moment::Time(_)) { "the time " } else { "" };
+            return Err(Error::Invalid { reason: format!("{what}{moment} has not come yet") });
         }
         match selector {
             Selector::Objects(ids) => {
@@ -163,8 +209,8 @@ impl Engine {
 }
 
 /// What a restore of many says as its cause, by which the next one knows it.
-fn cause_of(time: Micros, cause: &str) -> String {
-    if cause.is_empty() { format!("restore to {time}") } else { format!("restore to {time}: {cause}") }
+fn cause_of(moment: Moment, cause: &str) -> String {
+    if cause.is_empty() { format!("restore to {moment}") } else { format!("restore to {moment}: {cause}") }
 }
 
 /// Whether no object can be restored any more.
@@ -176,7 +222,7 @@ fn ends_all(error: &Error) -> bool {
 }
 
 /// What there is to do for one object; `None` if it is not meant, or nothing is left of it, or never was.
-fn plan(object: &Object, selector: &Selector, time: Micros) -> Result<Option<PlannedRestore>> {
+fn plan(object: &Object, selector: &Selector, moment: Moment) -> Result<Option<PlannedRestore>> {
     let info = match object.info() {
         Ok(info) => info,
         Err(Error::NotFound { .. }) => return Ok(None),
@@ -187,30 +233,47 @@ fn plan(object: &Object, selector: &Selector, time: Micros) -> Result<Option<Pla
     {
         return Ok(None);
     }
-    let then = match object.bookmark_at(time) {
-        Ok(mark) => Some(mark),
-        Err(Error::Bookmark(error)) if matches!(*error, BookmarkError::BeforeFirst { first, .. } if first.is_some_and(|first| first.seq() == 1)) => {
-            None
-        }
-        Err(error) => return Err(error),
-    };
+    let then = point_at(object, moment)?;
     let action = match then {
         Some(mark) if mark.seq() == info.seq => RestoreAction::Nothing,
         None if !info.exists => RestoreAction::Nothing,
-        _ if is_done(object, time)? => RestoreAction::Nothing,
+        _ if is_done(object, moment)? => RestoreAction::Nothing,
         Some(mark) => RestoreAction::Restore(mark),
         None => RestoreAction::Delete,
     };
     Ok(Some(PlannedRestore { id: object.id(), name: info.name, seq: info.seq, action }))
 }
 
+/// The object's last commit at the moment or before it; `None` if it had none then.
+fn point_at(object: &Object, moment: Moment) -> Result<Option<Bookmark>> {
+    match moment {
+        Moment::Time(time) => match object.bookmark_at(time) {
+            Ok(mark) => Ok(Some(mark)),
+            Err(Error::Bookmark(error)) if matches!(*error, BookmarkError::BeforeFirst { first, .. } if first.is_some_and(|first| first.seq() == 1)) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        },
+        Moment::Lsn(lsn) => match last_through(object, lsn)? {
+            (Some(seq), _) => object.bookmark_of(seq.0).map(Some),
+            (None, false) => Ok(None),
+            (None, true) => Err(Error::NotFound {
+                what: format!(
+                    "the state of object {} at {moment}: its history begins later, and it",
+                    object.id()
+                ),
+            }),
+        },
+    }
+}
+
 /// Whether the object's newest commit brought it to that moment already.
-fn is_done(object: &Object, time: Micros) -> Result<bool> {
+fn is_done(object: &Object, moment: Moment) -> Result<bool> {
     let Some(newest) = object.history(..)?.next().transpose()? else { return Ok(false) };
     let says_so = matches!(newest.kind, Kind::Restore | Kind::Delete)
         && newest
             .cause
-            .strip_prefix(&cause_of(time, ""))
+            .strip_prefix(&cause_of(moment, ""))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
     Ok(says_so)
 }

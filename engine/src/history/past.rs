@@ -259,3 +259,13 @@ fn last_before(object: &Object, time: Micros) -> Result<Option<Seq>> {
     let found = Some(Seq(after.0 - 1)).filter(|seq| *seq >= first);
     Ok(found.or_else(|| trail.anchored_at(time)))
 }
+
+/// The last durable commit at or before a position of the log, and whether commits before the first kept one may have
+/// been, too.
+pub(crate) fn last_through(object: &Object, lsn: Lsn) -> Result<(Option<Seq>, bool)> {
+    let mut trail = Trail::open(object)?;
+    let (first, last) = (trail.first_whole(), trail.last());
+    let after = trail.first_where(first, last, |commit| commit.lsn > lsn)?;
+    let found = Some(Seq(after.0 - 1)).filter(|seq| *seq >= first);
+    Ok((found, first > Seq(1)))
+}

@@ -124,11 +124,22 @@ impl Trail {
     /// The first commit in `first ..= last` that was made at `time` or later; the one after `last` if none was. Times
     /// never fall from one commit to the next.
     pub(crate) fn first_since(&mut self, first: Seq, last: Seq, time: Micros) -> Result<Seq> {
+        self.first_where(first, last, |commit| commit.time >= time)
+    }
+
+    /// The first commit in `first ..= last` of which `is` holds, where it holds of all after it; the one after `last` if
+    /// there is none.
+    pub(crate) fn first_where(
+        &mut self,
+        first: Seq,
+        last: Seq,
+        is: impl Fn(&Commit<'_>) -> bool,
+    ) -> Result<Seq> {
         let (mut low, mut high) = (first.0, last.0.saturating_add(1).max(first.0));
         while low < high {
             let middle = low + (high - low) / 2;
             match self.chunk(Seq(middle))? {
-                Some(chunk) if chunk.commit(Seq(middle)).time >= time => high = middle,
+                Some(chunk) if is(&chunk.commit(Seq(middle))) => high = middle,
                 _ => low = middle + 1,
             }
         }
