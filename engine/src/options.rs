@@ -47,6 +47,12 @@ pub struct Options {
     pub(crate) archive: Option<crate::archive::ArchiveOptions>,
     #[cfg(feature = "archive")]
     pub(crate) engine_id: Option<lineal_wal::EngineId>,
+    /// What the archive holds, where that was read before.
+    #[cfg(feature = "archive")]
+    pub(crate) manifest: Option<Arc<lineal_snapshot::archive::Manifest>>,
+    /// Opened by who has just attached the directory.
+    #[cfg(feature = "archive")]
+    pub(crate) attaching: bool,
 }
 
 impl fmt::Debug for Options {
@@ -95,6 +101,10 @@ impl Options {
             archive: None,
             #[cfg(feature = "archive")]
             engine_id: None,
+            #[cfg(feature = "archive")]
+            manifest: None,
+            #[cfg(feature = "archive")]
+            attaching: false,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// There while a directory is being made: what else is there is of an attempt that was interrupted.
-const ATTACHING: &str = "ATTACHING";
+pub(crate) const ATTACHING: &str = "ATTACHING";
 
 impl Options {
     /// Opens an archive in `dir`, which is made, or empty, or was attached before. The engine serves after reading the
@@ -29,18 +29,21 @@ impl Options {
     pub fn attach(self, dir: impl AsRef<Path>) -> Result<Engine> {
         let dir = dir.as_ref();
         let Some(archive) = self.archive.clone() else { return Err(Error::NoArchive) };
+        let attempt = || {
+            make_directory(&self, &archive, dir)?;
+            let engine = Options { attaching: true, ..self.clone() }.open(dir)?;
+            // From here on it is a directory like any other.
+            finish(&*self.disk_for(dir))?;
+            Ok(engine)
+        };
         for _ in 1..ATTEMPTS_MAX {
-            let made = make_directory(&self, &archive, dir)?;
-            match self.clone().open(dir) {
+            match attempt() {
                 // Somebody who still wrote has moved the archive on since it was read.
-                Err(Error::Archive(ArchiveError::Diverged { .. })) if made => {
-                    unmake_directory(&*self.disk_for(dir))?;
-                }
-                opened => return opened,
+                Err(Error::Archive(ArchiveError::Diverged { .. })) if is_begun(&*self.disk_for(dir))? => {}
+                attached => return attached,
             }
         }
-        make_directory(&self, &archive, dir)?;
-        self.open(dir)
+        attempt()
     }
 
     /// Which engine's archive to attach, where a prefix holds several.
@@ -64,9 +67,9 @@ impl Engine {
 /// writer is fenced off already, unless another one came.
 const ATTEMPTS_MAX: usize = 5;
 
-/// Makes a data directory whose log is the archive's tail and that has no packs of its own. The identity comes last, so
-/// that what was interrupted does not open, and is begun again. Returns whether it was made now.
-fn make_directory(options: &Options, archive: &ArchiveOptions, dir: &Path) -> Result<bool> {
+/// Makes a data directory whose log is the archive's tail and that has no packs of its own, unless it is there. The identity
+/// comes last, and until it was opened once it is made anew by each attempt.
+fn make_directory(options: &Options, archive: &ArchiveOptions, dir: &Path) -> Result<()> {
     let disk = options.disk_for(dir);
     let refuse =
         |reason: &str| Error::InvalidDirectory { path: dir.to_path_buf(), reason: reason.to_owned() };
@@ -75,43 +78,44 @@ fn make_directory(options: &Options, archive: &ArchiveOptions, dir: &Path) -> Re
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(refuse(&format!("it cannot be listed: {error}"))),
     };
-    if names.iter().any(|name| name == identity::FILE) {
-        return Ok(false);
+    let begun = names.iter().any(|name| name == ATTACHING);
+    let has_identity = names.iter().any(|name| name == identity::FILE);
+    if has_identity && !begun {
+        return Ok(());
     }
-    let begun = names.iter().any(|name| name == ATTACHING) || names.iter().all(|name| name == LOCK_FILE);
-    if !begun {
+    if !begun && !names.iter().all(|name| name == LOCK_FILE) {
         return Err(refuse("it is not empty"));
     }
     let reading = Reading::open(archive, &options.random, options.engine_id)?;
     disk.create_dir("").map_err(|error| refuse(&format!("it cannot be created: {error}")))?;
     let lock = take_lock(&*disk, dir, false)?;
-    begin(&*disk)?;
+    let begin = || {
+        disk.open(ATTACHING, OpenMode::Create)?.sync_all()?;
+        if has_identity {
+            disk.remove(identity::FILE)?;
+        }
+        disk.sync_dir("")
+    };
+    begin().map_err(|error| Error::io("creating", ATTACHING, error))?;
     reading.seed_log(&disk, options)?;
-    reading.seal_directory(&*disk, Some((reading.newest_pack(), true)))?;
-    let end = || {
+    reading.seal_directory(&*disk, reading.newest_pack(), true)?;
+    drop(lock);
+    Ok(())
+}
+
+/// Whether a directory was made and never opened.
+fn is_begun(disk: &dyn Disk) -> Result<bool> {
+    disk.exists(ATTACHING).map_err(|error| Error::io("looking for", ATTACHING, error))
+}
+
+/// Says that a directory was opened.
+fn finish(disk: &dyn Disk) -> Result<()> {
+    if !is_begun(disk)? {
+        return Ok(());
+    }
+    let finish = || {
         disk.remove(ATTACHING)?;
         disk.sync_dir("")
     };
-    end().map_err(|error| Error::io("removing", ATTACHING, error))?;
-    drop(lock);
-    Ok(true)
-}
-
-/// Marks the directory as one that is being made. Durable when it returns.
-fn begin(disk: &dyn Disk) -> Result<()> {
-    let begin = || {
-        disk.open(ATTACHING, OpenMode::Create)?.sync_all()?;
-        disk.sync_dir("")
-    };
-    begin().map_err(|error| Error::io("creating", ATTACHING, error))
-}
-
-/// Takes back that a directory was made which was never written to.
-fn unmake_directory(disk: &dyn Disk) -> Result<()> {
-    begin(disk)?;
-    let unmake = || {
-        disk.remove(identity::FILE)?;
-        disk.sync_dir("")
-    };
-    unmake().map_err(|error| Error::io("removing", identity::FILE, error))
+    finish().map_err(|error| Error::io("removing", ATTACHING, error))
 }

@@ -79,8 +79,8 @@ pub fn verify(
     reading.fetch_roots(&disk)?;
     reading.seed_log(&disk, &settings)?;
     make_lock(&*disk)?;
-    reading.seal_directory(&*disk, Some((reading.newest_pack(), false)))?;
-    let engine = settings.archive(from.clone()).open_read_only(&scratch.0)?;
+    reading.seal_directory(&*disk, reading.newest_pack(), false)?;
+    let engine = reading.beside(&settings, from).open_read_only(&scratch.0)?;
     let report = stats::verify(&engine, told)?;
     engine.close()?;
     Ok(report)

@@ -7,7 +7,7 @@ use lineal_wal::Micros;
 
 use super::{Shared, note::Note, roots};
 use crate::{
-    Result,
+    ErrorKind, Result,
     engine::EngineInner,
     options::Clock,
     proof::{Extent, Stored},
@@ -70,11 +70,28 @@ fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
     let note = if to.published == known.root.map_or(0, |(published, _)| published) {
         known
     } else {
-        let stored = Stored::new(Arc::clone(&engine.disk), engine.identity, to.size, to.published);
-        let root = Some((to.published, stored.published(to.published - 1)?));
-        let (parts, bytes) = roots::next(known.parts, to, &stored)?;
-        beside.extend(parts.last().map(|part| (part.key(engine.identity), bytes.into())));
-        Note { root, parts }
+        match grown(engine, &known, to) {
+            Ok((note, more)) => {
+                beside.extend(more.into_iter().map(|(key, bytes)| (key, bytes.into())));
+                note
+            }
+            // Damage there hurts proofs alone.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(%error, "the tree of roots is not archived any further");
+                known
+            }
+            Err(error) => return Err(error),
+        }
     };
     Ok(LiveState { packs: packs?, line, horizon: Micros(0), note: note.encode(), beside })
+}
+
+/// The note for a tree that has grown to `to`, and the parts to store for it.
+fn grown(engine: &Arc<EngineInner>, known: &Note, to: Extent) -> Result<(Note, Vec<(String, Vec<u8>)>)> {
+    let stored = Stored::new(Arc::clone(&engine.disk), engine.identity, to.size, to.published);
+    let root = Some((to.published, stored.published(to.published - 1)?));
+    let (parts, new) = roots::next(known.parts.clone(), to, &stored)?;
+    let keys = parts.iter().skip(parts.len() - new.len()).map(|part| part.key(engine.identity));
+    let beside = keys.zip(new).collect();
+    Ok((Note { root, parts }, beside))
 }

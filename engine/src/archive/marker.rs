@@ -7,14 +7,15 @@
 //!     12     4  bytes of the store's name, n (at most 4096)
 //!     16     8  the newest pack that the directory was made with, if it was attached; else 0. Its highest bit is set
 //!               until the tree of roots was fetched as well
-//!     24     n  the store's name, UTF-8
-//!   24+n     4  CRC-32 over bytes 0 .. 24+n
+//!     24     8  the newest epoch that this directory wrote to the archive, or was made from
+//!     32     n  the store's name, UTF-8
+//!   32+n     4  CRC-32 over bytes 0 .. 32+n
 //! ```
 //! It is written under another name and renamed. A directory that has it does not begin an archive anew where none is
 //! found, because then it is being looked for in the wrong place.
 
 use lineal_snapshot::{PACK_FOLDER, PackNumber};
-use lineal_wal::{Disk, OpenMode};
+use lineal_wal::{Disk, Epoch, OpenMode};
 
 use crate::{Error, Result};
 
@@ -22,7 +23,7 @@ pub(super) const FILE: &str = "ARCHIVE";
 const FILE_NEW: &str = "ARCHIVE.new";
 const MAGIC: &[u8; 8] = b"LNLARCHV";
 const VERSION: u32 = 1;
-const HEAD_BYTES: usize = 24;
+const HEAD_BYTES: usize = 32;
 const NAME_BYTES_MAX: usize = 4_096;
 const OWES_ROOTS: u64 = 1 << 63;
 
@@ -33,6 +34,8 @@ pub(super) struct Marker {
     pub(super) base: PackNumber,
     /// Whether the tree of roots is still to be fetched.
     pub(super) owes_roots: bool,
+    /// Chunks of a higher epoch are of somebody else. Durable before anything is uploaded in it.
+    pub(super) epoch: Epoch,
     /// Where the archive was when it was opened last.
     pub(super) store: String,
 }
@@ -76,6 +79,7 @@ impl Marker {
         out.extend_from_slice(&u32::try_from(end).unwrap_or(0).to_le_bytes());
         let owed = if self.owes_roots { OWES_ROOTS } else { 0 };
         out.extend_from_slice(&(self.base.0 | owed).to_le_bytes());
+        out.extend_from_slice(&self.epoch.0.to_le_bytes());
         out.extend_from_slice(&self.store.as_bytes()[..end]);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -101,12 +105,32 @@ fn decode(bytes: &[u8]) -> Result<Marker> {
     }
     let base = head[16..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let (base, owes_roots) = (PackNumber(base & !OWES_ROOTS), base & OWES_ROOTS != 0);
+    let epoch = Epoch(head[24..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)));
     let store =
         std::str::from_utf8(&head[HEAD_BYTES..]).map_err(|_| damaged("the store's name is no text"))?;
     if store.len() != word(12) as usize {
         return Err(damaged("it has another length than it says"));
     }
-    Ok(Marker { base, owes_roots, store: store.to_owned() })
+    Ok(Marker { base, owes_roots, epoch, store: store.to_owned() })
+}
+
+/// Refuses a directory whose packs are in an archive, where that was not named.
+pub(crate) fn refuse_without(local: &dyn Disk) -> Result<()> {
+    let Some(marker) = Marker::read(local)?.filter(|marker| marker.base > PackNumber(0)) else {
+        return Ok(());
+    };
+    let has_own = match local.list(PACK_FOLDER) {
+        Ok(names) => {
+            names.iter().filter_map(|name| PackNumber::from_file_name(name)).any(|own| own > marker.base)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(Error::io("listing", PACK_FOLDER, error)),
+    };
+    if has_own {
+        return Ok(());
+    }
+    let reason = format!("this directory keeps its packs in the archive {}: open it with that", marker.store);
+    Err(Error::Invalid { reason })
 }
 
 /// Where a pack is missing and the directory has an archive, says so.
@@ -129,7 +153,12 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let marker = Marker { base: PackNumber(7), owes_roots: true, store: "s3://bucket/prefix".into() };
+        let marker = Marker {
+            base: PackNumber(7),
+            owes_roots: true,
+            epoch: Epoch(9),
+            store: "s3://bucket/prefix".into(),
+        };
         let good = marker.encode();
         assert_eq!(decode(&good).unwrap(), marker);
         for bit in 0..good.len() * 8 {

@@ -46,6 +46,11 @@ pub use lineal_snapshot::archive::{
     Store, StoreError, StoreErrorKind, Tag, Traffic, When,
 };
 
+pub(crate) use self::{
+    attach::ATTACHING,
+    marker::{explain_missing, refuse_without},
+    opening::Opening,
+};
 use self::{
     host::EngineHost,
     log::EngineLog,
@@ -55,7 +60,6 @@ use self::{
     options::Connection,
     roots::{Part, Presence},
 };
-pub(crate) use self::{marker::explain_missing, opening::Opening};
 use crate::{
     Engine, Error, Result,
     engine::EngineInner,
@@ -141,11 +145,15 @@ impl Writing {
 /// How long a close waits while the store takes nothing at all.
 ///
 /// Source: a decision; a store that answers at all answers within the patience of one request.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 /// How long to wait before the tree of roots is asked for again.
 ///
 /// Source: a decision; the client has tried for a minute by then.
 const ROOTS_REST: Duration = Duration::from_secs(1);
+/// How long trouble from before is not told to who asks anew.
+///
+/// Source: a decision; longer than a rest between two attempts.
+const TROUBLE_AFTER: Duration = Duration::from_secs(15);
 /// How often a close looks whether the store takes something.
 const CLOSE_LOOKS: Duration = Duration::from_millis(200);
 
@@ -174,14 +182,11 @@ impl Archive {
         .term(self.options.term)
         .grace(self.options.grace);
         let (shared, weak) = (Arc::clone(&writing.shared), Arc::downgrade(engine));
+        let end = End { shared, engine: weak, ended: Err(ArchiveError::Closed) };
         self.connection.runtime.spawn(async move {
-            let ended = service.run().await;
-            if let Err(error) = &ended {
-                tracing::error!(%error, "nothing is archived any more");
-                fail(&weak, error);
-            }
-            shared.state.lock().ended = Some(ended);
-            shared.changed.notify_all();
+            // All of it, so that it is dropped with the task.
+            let mut end = end;
+            end.ended = service.run().await;
         });
     }
 
@@ -196,12 +201,19 @@ impl Archive {
         let fetch = move || {
             while engine.strong_count() > 0 {
                 let fetched = roots::fetch(&connection, id, &parts, &local).and_then(|()| {
+                    if engine.strong_count() == 0 {
+                        return Err(Error::Closed);
+                    }
                     let marker = Marker::read(&*local)?;
                     marker.map_or(Ok(()), |marker| Marker { owes_roots: false, ..marker }.write(&*local))
                 });
                 match fetched {
                     Ok(()) => return presence.arrived(),
                     Err(Error::Closed) => return,
+                    Err(error) if error.kind() == crate::ErrorKind::Corrupt => {
+                        tracing::error!(%error, "the tree of roots in the archive is damaged: there are no proofs");
+                        return;
+                    }
                     Err(error) => tracing::warn!(%error, "the tree of roots is not here yet"),
                 }
                 thread::sleep(ROOTS_REST);
@@ -243,6 +255,7 @@ impl Archive {
         let Some(writing) = &self.writing else { return Err(Error::ReadOnly) };
         let wanted = engine.log.sync()?;
         let line = engine.line();
+        let (failures, began) = (self.connection.client.traffic().failures, Instant::now());
         writing.calls.want(wanted);
         writing.packs.changed();
         let mut state = writing.shared.state.lock();
@@ -255,7 +268,10 @@ impl Archive {
             if writing.calls.archived() >= wanted && state.line >= line {
                 return Ok(());
             }
-            if let Some(trouble) = writing.trouble() {
+            // What was wrong before may be right now: it is tried anew.
+            let tried =
+                self.connection.client.traffic().failures > failures || began.elapsed() >= TROUBLE_AFTER;
+            if let Some(trouble) = writing.trouble().filter(|_| tried) {
                 return Err(trouble.into());
             }
             let look = Instant::now() + CLOSE_LOOKS;
@@ -263,20 +279,35 @@ impl Archive {
         }
     }
 
+    /// Ends the uploads where they stand. What is not in the store stays here, and the lease runs out by itself.
+    pub(crate) fn abort(&self) {
+        if let Some(writing) = &self.writing {
+            writing.packs.abort();
+        }
+    }
+
+    /// Whether the archive is still this engine's.
+    fn is_ours(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.shared.state.lock().ended.is_none())
+    }
+
     /// Lets the uploads end, with everything in the store, and gives the lease back. Where the store takes nothing for a
     /// while, says so and gives up: what is here stays here.
     pub(crate) fn close(&self, engine: &EngineInner) -> Result<()> {
         let Some(writing) = &self.writing else { return Ok(()) };
+        let synced = engine.log.sync();
         writing.calls.stop();
         let mut since = Instant::now();
         let mut last = (Lsn(0), 0, 0);
         let mut state = writing.shared.state.lock();
         loop {
             if let Some(ended) = &state.ended {
-                return ended.clone().map_err(Error::from);
+                return ended.clone().map_err(Error::from).and(synced.map(drop).map_err(Error::from));
             }
-            let now =
-                (writing.calls.archived(), state.generation, self.connection.client.traffic().bytes_written);
+            let traffic = self.connection.client.traffic();
+            let answered = (traffic.gets + traffic.puts).saturating_sub(traffic.failures);
+            let moved = traffic.bytes_written + traffic.bytes_read + answered;
+            let now = (writing.calls.archived(), state.generation, moved);
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -284,11 +315,34 @@ impl Archive {
                 let missing = engine.log.durable().0.saturating_sub(now.0.0);
                 tracing::warn!(missing, "closed although the store lacks the newest commits");
                 let trouble = writing.trouble().unwrap_or(ArchiveError::Closed);
+                drop(state);
+                self.abort();
                 return Err(trouble.into());
             }
             let look = Instant::now() + CLOSE_LOOKS;
             let _ = writing.shared.changed.wait_until(&mut state, look);
         }
+    }
+}
+
+/// Tells everybody how the service ended when it is dropped, so that a panic tells it as well.
+struct End {
+    shared: Arc<Shared>,
+    engine: Weak<EngineInner>,
+    ended: std::result::Result<(), ArchiveError>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let ended = std::mem::replace(&mut self.ended, Ok(()));
+        if let Err(error) = &ended {
+            if !matches!(error, ArchiveError::Closed) {
+                tracing::error!(%error, "nothing is archived any more");
+            }
+            fail(&self.engine, error);
+        }
+        self.shared.state.lock().ended = Some(ended);
+        self.shared.changed.notify_all();
     }
 }
 

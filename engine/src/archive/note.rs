@@ -3,7 +3,7 @@
 //! ```text
 //! layout u8 (1)
 //! newest root at the manifest's line: published u64, size u64, line u64, time u64 (µs), hash 32; zeros before the first
-//! parts of the tree u8 (at most 64), each: upload u64, published u64, size u64, hash 32
+//! parts of the tree u16 (at most 4096), each: upload u64, published u64, size u64, hash 32
 //! ```
 //! Integers are little-endian. The root names everything that packs held at that line, so that whoever opens the archive
 //! can tell whether it is of its own past. The parts are those of `roots.rs`.
@@ -35,7 +35,7 @@ impl Note {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.extend_from_slice(&root.hash);
-        out.push(u8::try_from(self.parts.len()).expect("there are few parts"));
+        out.extend_from_slice(&u16::try_from(self.parts.len()).unwrap_or(u16::MAX).to_le_bytes());
         for part in &self.parts {
             for number in [part.upload, part.to.published, part.to.size] {
                 out.extend_from_slice(&number.to_le_bytes());
@@ -53,16 +53,20 @@ impl Note {
         let published = number(rest)?;
         let (size, line, time) = (number(rest)?, number(rest)?, Micros(number(rest)?));
         let root = Root { size, hash: take(rest)?, line, time };
-        let [count] = take::<1>(rest)?;
+        let count = u16::from_le_bytes(take(rest)?);
         let mut parts = Vec::new();
         for _ in 0..count {
             let (upload, published, size) = (number(rest)?, number(rest)?, number(rest)?);
             parts.push(Part { upload, to: Extent { published, size }, hash: take(rest)? });
         }
         let ascend = parts.is_sorted_by(|a, b| {
-            a.upload < b.upload && a.to.published <= b.to.published && a.to.size <= b.to.size
+            a.upload <= b.upload && a.to.published <= b.to.published && a.to.size <= b.to.size
         });
-        let valid = rest.is_empty() && ascend && parts.len() <= PARTS_MAX;
+        let whole = Extent { published, size };
+        let reaches = parts
+            .last()
+            .is_none_or(|last| last.to.published <= whole.published && last.to.size <= whole.size);
+        let valid = rest.is_empty() && ascend && reaches && parts.len() <= PARTS_MAX;
         valid.then_some(Note { root: (published > 0).then_some((published, root)), parts })
     }
 }
@@ -84,7 +88,8 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded_and_what_is_cut_short_is_not() {
         let root = Root { size: 9, hash: [7; 32], line: 44, time: Micros(5) };
-        let part = |upload| Part { upload, to: Extent { published: upload, size: upload }, hash: [1; 32] };
+        let part =
+            |upload| Part { upload, to: Extent { published: upload, size: 2 * upload }, hash: [1; 32] };
         for note in [Note::default(), Note { root: Some((3, root)), parts: vec![part(2), part(3)] }] {
             let bytes = note.encode();
             assert_eq!(Note::decode(&bytes), Some(note));
@@ -92,7 +97,7 @@ mod tests {
                 assert_eq!(Note::decode(&bytes[..length]), None, "{length} bytes");
             }
         }
-        let unsorted = Note { root: None, parts: vec![part(3), part(2)] };
+        let unsorted = Note { root: Some((3, root)), parts: vec![part(3), part(2)] };
         assert_eq!(Note::decode(&unsorted.encode()), None);
     }
 }

@@ -6,13 +6,13 @@
 //! Everything before the takeover only reads. So a directory that is not what the archive knows, such as an old copy of
 //! it, is refused before anybody is fenced off and before a byte is uploaded.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use lineal_snapshot::{
     PackNumber,
     archive::{
-        ArchiveError, Calls, ChunkBook, Claim, Keys, LogEnd, Manifest, ManifestWriter, Stands, Tier,
-        TierOptions, Writer, probe, take_over,
+        ArchiveError, Calls, ChunkBook, ChunkHash, Claim, Keys, LogEnd, Manifest, ManifestWriter, Stands,
+        Tier, TierOptions, Writer, probe, take_over,
     },
 };
 use lineal_wal::{Comparison, Disk, EngineId, Epoch, Log, LogOptions, Lsn, Micros};
@@ -41,7 +41,7 @@ pub(crate) struct Opening {
     clock: Clock,
     gate: Arc<ArchivedGate>,
     taken: Option<Taken>,
-    owes_roots: bool,
+    marker: Option<Marker>,
 }
 
 /// An archive that nobody else writes any more.
@@ -52,7 +52,7 @@ pub(super) struct Taken {
 }
 
 impl Opening {
-    /// Looks at the store and its manifest. `read_only` asks for nothing but that.
+    /// Looks at the store and its manifest, unless it is known. `read_only` asks for nothing but that.
     pub(crate) fn begin(
         options: &ArchiveOptions,
         (clock, random): (&Clock, &Random),
@@ -60,16 +60,22 @@ impl Opening {
         dir: &Path,
         engine: EngineId,
         read_only: bool,
+        known: Option<&Manifest>,
     ) -> Result<Opening> {
         let connection = options.connect(random)?;
         let client = connection.client.clone();
-        let manifest = connection.runtime.run(async move {
-            if !read_only {
-                probe(&client, engine).await?;
-            }
-            let found = ManifestWriter::load(&client, engine).await?;
-            Ok(found.map(|found| found.manifest().clone()))
-        })?;
+        let manifest = known.cloned().map(Some).map_or_else(
+            || {
+                connection.runtime.run(async move {
+                    if !read_only {
+                        probe(&client, engine).await?;
+                    }
+                    let found = ManifestWriter::load(&client, engine).await?;
+                    Ok(found.map(|found| found.manifest().clone()))
+                })
+            },
+            Ok,
+        )?;
         let marker = Marker::read(&**local)?;
         if manifest.is_none() && (marker.is_some() || read_only) {
             // Where there was one and is none, somebody looks in the wrong place.
@@ -107,7 +113,7 @@ impl Opening {
             clock: Arc::clone(clock),
             gate: Arc::default(),
             taken: None,
-            owes_roots: marker.is_some_and(|marker| marker.owes_roots),
+            marker,
         })
     }
 
@@ -126,9 +132,10 @@ impl Opening {
         if self.taken.is_some() {
             return Ok(());
         }
-        if let Some(manifest) = &self.manifest {
-            self.compare(manifest, line, summary, log)?;
-        }
+        let compared = match &self.manifest {
+            Some(manifest) => self.compare(manifest, line, summary, log)?,
+            None => BTreeSet::new(),
+        };
         let (client, durable) = (self.connection.client.clone(), log.durable());
         let claim = Claim {
             engine: self.engine,
@@ -139,19 +146,35 @@ impl Opening {
             force: self.options.force,
         };
         let engine = self.engine;
-        let (writer, chunks) = self.connection.runtime.run(async move {
-            let mut chunks = Vec::new();
+        let (writer, chunks, late) = self.connection.runtime.run(async move {
+            let (mut chunks, mut late) = (Vec::new(), Vec::new());
             let writer = take_over(&client, &claim, |epoch, chunk| {
                 if chunk.last > durable {
                     return Err(ahead(engine));
                 }
                 chunks.push((epoch, chunk.n, chunk.last, chunk.hash));
+                if !compared.contains(&chunk.hash) {
+                    late.push((epoch, chunk));
+                }
                 Ok(())
             })
             .await?;
-            Ok((writer, chunks))
+            Ok((writer, chunks, late))
         })?;
+        // Somebody may have written between the look and the takeover.
+        for (epoch, chunk) in late {
+            self.compare_chunk(epoch, chunk.first, &chunk.bytes, log)?;
+        }
         let manifest = writer.manifest.manifest();
+        let is_as_seen = match &self.manifest {
+            Some(seen) => {
+                (&seen.packs, seen.line, &seen.note) == (&manifest.packs, manifest.line, &manifest.note)
+            }
+            None => manifest.packs.is_empty() && manifest.line == Lsn::NONE && manifest.note.is_empty(),
+        };
+        if !is_as_seen {
+            return Err(diverged(self.engine, "it was changed while it was taken over; try again"));
+        }
         let mut book = ChunkBook::new(&manifest.logs);
         let mut archived = manifest.line;
         for (epoch, n, last, hash) in chunks {
@@ -162,14 +185,19 @@ impl Opening {
         let calls = Calls::new(archived, Box::new(move |lsn| gate.advance(lsn)));
         let want = Arc::clone(&calls);
         self.gate.attach(archived, Box::new(move |lsn| want.want(lsn)));
+        let epoch = writer.lease.epoch();
         self.taken = Some(Taken { writer, book, calls });
         let store = self.connection.client.name().to_owned();
-        let marker = Marker::read(&*self.local)?;
-        if marker.as_ref().is_none_or(|marker| marker.store != store) {
-            let marker =
-                marker.unwrap_or(Marker { base: PackNumber(0), owes_roots: false, store: String::new() });
-            Marker { store, ..marker }.write(&*self.local)?;
-        }
+        let before = self.marker.take();
+        let marker = Marker {
+            base: before.as_ref().map_or(PackNumber(0), |marker| marker.base),
+            owes_roots: before.as_ref().is_some_and(|marker| marker.owes_roots),
+            epoch,
+            store,
+        };
+        // Before anything is uploaded in this epoch, so that it is known whose its chunks are.
+        marker.write(&*self.local)?;
+        self.marker = Some(marker);
         Ok(())
     }
 
@@ -190,7 +218,7 @@ impl Opening {
             self.manifest.as_ref().and_then(|manifest| Note::decode(&manifest.note)).unwrap_or_default();
         let writing = self.taken.map(|taken| Writing::new(taken, self.manifest.as_ref()));
         Archive {
-            roots: Presence::new(!self.owes_roots),
+            roots: Presence::new(!self.marker.is_some_and(|marker| marker.owes_roots)),
             parts: note.parts,
             local: self.local,
             options: self.options,
@@ -201,8 +229,15 @@ impl Opening {
         }
     }
 
-    /// Refuses an archive that holds what this directory does not. Reads only.
-    fn compare(&self, manifest: &Manifest, line: Lsn, summary: &Summary, log: &Log) -> Result<()> {
+    /// Refuses an archive that holds what this directory does not. Reads only. Returns the chunks that were compared.
+    fn compare(
+        &self,
+        manifest: &Manifest,
+        line: Lsn,
+        summary: &Summary,
+        log: &Log,
+    ) -> Result<BTreeSet<ChunkHash>> {
+        let mut compared = BTreeSet::new();
         if manifest.line > log.durable().max(line) {
             return Err(ahead(self.engine).into());
         }
@@ -218,13 +253,15 @@ impl Opening {
                 end = read;
                 let Stands::Chunk(chunk) = stands else { break };
                 self.compare_chunk(named.epoch, chunk.first, &chunk.bytes, log)?;
+                compared.insert(chunk.hash);
             }
         }
-        Ok(())
+        Ok(compared)
     }
 
     fn compare_chunk(&self, epoch: Epoch, first: Lsn, bytes: &[u8], log: &Log) -> Result<()> {
-        if epoch > log.epoch() {
+        let own = self.marker.as_ref().map_or(log.epoch(), |marker| marker.epoch);
+        if epoch > own {
             return Err(diverged(self.engine, "it has commits of an epoch that this directory never wrote"));
         }
         match log.compare(first, bytes)? {

@@ -32,8 +32,8 @@ pub(super) fn fetch(
     source.create_dir("").map_err(|error| Error::io("creating", scratch.display().to_string(), error))?;
     reading.seed_log(&source, &settings)?;
     make_lock(&*source)?;
-    reading.seal_directory(&*source, Some((reading.newest_pack(), true)))?;
-    let engine = settings.clone().archive(from.clone()).open_read_only(&scratch)?;
+    reading.seal_directory(&*source, reading.newest_pack(), true)?;
+    let engine = reading.beside(&settings, from).open_read_only(&scratch)?;
     let keys = chosen(&engine, namespace, selector)?;
 
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(work.to_path_buf()));

@@ -4,7 +4,7 @@ use lineal_snapshot::{
     PackNumber,
     archive::{ArchiveError, Chunk, Keys, LogEnd, Manifest, ManifestWriter, Stands},
 };
-use lineal_wal::{Disk, EngineId, Log, LogError, LogOptions, Lsn, Micros, records};
+use lineal_wal::{Disk, EngineId, Epoch, Log, LogError, LogOptions, Lsn, Micros, records};
 
 use super::{ArchiveOptions, marker::Marker, note::Note, options::Connection, roots};
 use crate::{
@@ -43,6 +43,12 @@ impl Reading {
         Ok(Reading { connection, engine, manifest })
     }
 
+    /// How to open a directory made of this for reading: with what was read, whatever the archive holds by then.
+    pub(super) fn beside(&self, settings: &Options, from: &ArchiveOptions) -> Options {
+        let manifest = Some(Arc::new(self.manifest.clone()));
+        Options { manifest, ..settings.clone() }.archive(from.clone())
+    }
+
     pub(super) fn keys(&self) -> Keys {
         Keys(self.engine)
     }
@@ -69,7 +75,7 @@ impl Reading {
 
     /// Makes the log of a new directory out of the tail. Durable when it returns; says its last position.
     pub(super) fn seed_log(&self, disk: &Arc<dyn Disk>, options: &Options) -> Result<Lsn> {
-        let epoch_min = self.manifest.logs.last().map_or(self.manifest.epoch, |log| log.epoch);
+        let epoch_min = self.newest_epoch();
         let log_options = LogOptions {
             epoch_min,
             threads: false,
@@ -100,14 +106,17 @@ impl Reading {
         roots::fetch(&self.connection, self.engine, &self.note()?.parts, disk)
     }
 
-    /// Gives a directory whose log stands the archive's identity: from here on it opens. `lacks` is set if its packs are in
-    /// the archive only: the newest of them, and whether the tree of roots is, too.
-    pub(super) fn seal_directory(&self, disk: &dyn Disk, lacks: Option<(PackNumber, bool)>) -> Result<()> {
-        if let Some((base, owes_roots)) = lacks {
-            let store = self.connection.client.name().to_owned();
-            Marker { base, owes_roots, store }.write(disk)?;
-        }
+    /// Gives a directory whose log stands the archive's identity: from here on it opens. `base` is the newest pack that is
+    /// in the archive only, if any is; `owes_roots` says that the tree of roots is, too.
+    pub(super) fn seal_directory(&self, disk: &dyn Disk, base: PackNumber, owes_roots: bool) -> Result<()> {
+        let store = self.connection.client.name().to_owned();
+        Marker { base, owes_roots, epoch: self.newest_epoch(), store }.write(disk)?;
         identity::write(disk, self.engine)
+    }
+
+    /// The newest epoch that what is read here can be of.
+    fn newest_epoch(&self) -> Epoch {
+        self.manifest.logs.last().map_or(self.manifest.epoch, |log| log.epoch).max(self.manifest.epoch)
     }
 }
 

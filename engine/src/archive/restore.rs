@@ -11,7 +11,10 @@ use std::{
     time::Instant,
 };
 
-use lineal_snapshot::archive::{ArchiveError, restore_packs};
+use lineal_snapshot::{
+    PackNumber,
+    archive::{ArchiveError, restore_packs},
+};
 use lineal_wal::{Disk, EngineId, LogError, Lsn, Micros, RealDisk, records};
 
 use super::{
@@ -261,8 +264,8 @@ pub fn restore(
     let settings = Options::new();
     let reading = Reading::open(from, &settings.random, options.engine)?;
     let work = work_directory(to);
+    begin(&work, reading.engine, options)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(work.clone()));
-    disk.create_dir("").map_err(|error| Error::io("creating", work.display().to_string(), error))?;
     let mut report = RestoreReport {
         engine: reading.engine,
         packs: reading.manifest.packs.len() as u64,
@@ -282,7 +285,11 @@ pub fn restore(
             }
         }
     }
-    verify(&work, &mut report, told)?;
+    if let Err(error) = verify(&work, &mut report, told) {
+        // What is here is compared and fetched again by the next attempt.
+        let _ = disk.remove(identity::FILE);
+        return Err(error);
+    }
     if let Some(at) = options.at {
         go_back(&work, at, &mut report, told)?;
     }
@@ -292,23 +299,26 @@ pub fn restore(
     Ok(report)
 }
 
-/// Restores into a directory beside `scratch`, verifies, and removes it again: proves that the archive is whole.
+/// Restores into a directory beside `scratch`, which must not exist or be empty, verifies, and removes it again: proves that
+/// the archive is whole.
 ///
 /// # Errors
-/// As [`restore`].
+/// As [`restore`]; nothing is left.
 pub fn verify_only(
     from: &ArchiveOptions,
     scratch: &Path,
     options: &RestoreOptions,
     told: &mut dyn FnMut(RestoreStep),
 ) -> Result<RestoreReport> {
-    let report = restore(from, scratch, options, told);
-    for made in [scratch.to_path_buf(), work_directory(scratch)] {
-        if let Err(error) = remove_folder(&made) {
-            return report.and(Err(error));
-        }
-    }
-    report
+    check_target(scratch)?;
+    // A name of its own, so that nothing is removed that somebody else made.
+    let mut name = scratch.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".verify-{:016x}", (Options::new().random)()));
+    let made = scratch.with_file_name(name);
+    let report = restore(from, &made, options, told);
+    let removed = remove_folder(&made).and_then(|()| remove_folder(&work_directory(&made)));
+    let report = report?;
+    removed.map(|()| report)
 }
 
 /// Removes a folder with all that is in it, if it is there.
@@ -355,7 +365,7 @@ fn fetch_all(
     reading.fetch_roots(disk)?;
     reading.seed_log(disk, settings)?;
     make_lock(&**disk)?;
-    reading.seal_directory(&**disk, None)
+    reading.seal_directory(&**disk, PackNumber(0), false)
 }
 
 /// Checks everything that was restored.
@@ -390,6 +400,25 @@ fn go_back(
     engine.close()
 }
 
+/// What an attempt that was interrupted was about.
+const REQUEST: &str = "RESTORING";
+
+/// Makes the work directory, or goes on in the one of an attempt at the same. One of another is begun anew, and so is a
+/// part, of which nothing can be gone on with.
+fn begin(work: &Path, engine: EngineId, options: &RestoreOptions) -> Result<()> {
+    let failed = |error| Error::io("creating", work.display().to_string(), error);
+    let request = format!("{engine} {:?} {:?}", options.part, options.at);
+    let note = work.join(REQUEST);
+    let goes_on = std::fs::read_to_string(&note).is_ok_and(|found| found == request)
+        && (options.part.is_none() || work.join(identity::FILE).exists());
+    if !goes_on {
+        remove_folder(work)?;
+        std::fs::create_dir_all(work).map_err(failed)?;
+        std::fs::write(&note, request).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Refuses a target that holds something.
 fn check_target(to: &Path) -> Result<()> {
     let refuse = |reason: String| Err(Error::InvalidDirectory { path: to.to_path_buf(), reason });
@@ -411,6 +440,7 @@ fn work_directory(to: &Path) -> PathBuf {
 /// Gives what was restored and verified its name. Durable when it returns.
 fn place(work: &Path, to: &Path) -> Result<()> {
     let place = || {
+        std::fs::remove_file(work.join(REQUEST))?;
         match std::fs::remove_dir(to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -2,7 +2,7 @@
 //!
 //! Upload *u* makes one part, which holds everything since upload *u* minus the lowest bit of *u*, as in a Fenwick tree:
 //! the tree after upload 7 is the parts 4, 6, 7, and upload 8 makes one of everything. So there are as many parts as *u*
-//! has bits set, and a leaf is uploaded once for every doubling. A part is an object of its own, named by its content:
+//! has bits set, and a leaf is uploaded once for every doubling; parts that are large enough stay what they are. A part is an object of its own, named by its content:
 //! the entries of the roots that were published, then the leaves, as `proof/files.rs` has them; what lies above the
 //! leaves is computed from them.
 
@@ -17,8 +17,10 @@ use crate::{
     sync::{Arc, Condvar, Mutex},
 };
 
-/// Bits of a number.
-pub(super) const PARTS_MAX: usize = 64;
+/// Most parts. Source: a decision; of the largest size they hold the heads of a billion checkpointed objects.
+pub(super) const PARTS_MAX: usize = 4_096;
+/// Largest part, in bytes. Source: a decision; it is held in memory.
+const PART_BYTES_MAX: u64 = 8 << 20;
 
 /// A part of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +40,31 @@ impl Part {
     }
 }
 
-/// The parts after the next upload, which brings the tree to `to`, and what the newest one holds.
-pub(super) fn next(mut parts: Vec<Part>, to: Extent, stored: &Stored) -> Result<(Vec<Part>, Vec<u8>)> {
+/// The parts after the next upload, which brings the tree to `to`, and what the newest ones hold.
+///
+/// What is merged stays below the largest part; what one upload adds beyond that becomes several.
+pub(super) fn next(mut parts: Vec<Part>, to: Extent, stored: &Stored) -> Result<(Vec<Part>, Vec<Vec<u8>>)> {
     let upload = parts.last().map_or(0, |newest| newest.upload) + 1;
     let after = upload & (upload - 1);
-    parts.retain(|part| part.upload <= after);
-    let from = parts.last().map_or(Extent::default(), |before| before.to);
-    let bytes = stored.between(from, to)?;
-    parts.push(Part { upload, to, hash: *blake3::hash(&bytes).as_bytes() });
-    Ok((parts, bytes))
+    while let [before @ .., last] = &parts[..] {
+        let from = before.last().map_or(Extent::default(), |before| before.to);
+        if last.upload <= after || from.bytes_to(to).is_none_or(|bytes| bytes > PART_BYTES_MAX) {
+            break;
+        }
+        parts.pop();
+    }
+    let mut from = parts.last().map_or(Extent::default(), |before| before.to);
+    let mut new = Vec::new();
+    loop {
+        let end = from.towards(to, PART_BYTES_MAX);
+        let bytes = stored.between(from, end)?;
+        parts.push(Part { upload, to: end, hash: *blake3::hash(&bytes).as_bytes() });
+        new.push(bytes);
+        if end == to {
+            return Ok((parts, new));
+        }
+        from = end;
+    }
 }
 
 /// Makes the files of the tree out of its parts. Durable when it returns.
@@ -111,7 +129,7 @@ mod tests {
         for upload in 1..=40u64 {
             // Of nothing, so that no file is read.
             let (after, bytes) = next(parts, Extent::default(), &stored).unwrap();
-            assert!(bytes.is_empty());
+            assert_eq!(bytes, [Vec::<u8>::new()]);
             parts = after;
             assert_eq!(parts.len(), upload.count_ones() as usize, "after upload {upload}");
             assert_eq!(parts.last().map(|part| part.upload), Some(upload));

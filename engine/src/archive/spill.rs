@@ -66,7 +66,8 @@ impl Archive {
 
     /// Keeps local packs within their budget. Called where packs change.
     pub(crate) fn keep_budget(&self, engine: &EngineInner) -> Result<Spilled> {
-        let (Some(budget), Some(_)) = (self.options.local_bytes, &self.writing) else {
+        // Whoever has the archive now may delete what only this engine needs.
+        let (Some(budget), true) = (self.options.local_bytes, self.is_ours()) else {
             return Ok(Spilled::default());
         };
         let local = self.tier.local_pack_bytes().map_err(|error| Error::io("listing", PACK_FOLDER, error))?;

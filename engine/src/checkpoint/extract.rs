@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Result,
-    engine::{EngineInner, summary::Summary, totals::Totals},
+    engine::{EngineInner, summary::Summary, system, totals::Totals},
     object::wake::newest_head,
     sync::Arc,
 };
@@ -108,7 +108,8 @@ impl Out<'_> {
 
     /// What only the log holds of them.
     fn pack_tail(&mut self, keys: &BTreeSet<ObjectKey>, line: Lsn, newest: Lsn) -> Result<()> {
-        let window = Window::survey(self.engine, line, newest, Vec::new(), Some(keys.clone()))?;
+        let window =
+            Window::survey(self.engine, line, newest, system::dropped(self.engine)?, Some(keys.clone()))?;
         let snapshot = self.engine.catalog.snapshot();
         let mut packer = ObjectPacker::new(self.engine.options.tail_bytes_max);
         let mut pack = self.new_pack(PackKind::Checkpoint)?;

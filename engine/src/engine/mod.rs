@@ -642,6 +642,10 @@ impl Drop for EngineInner {
     fn drop(&mut self) {
         self.signal.stop();
         self.deadlines.stop();
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &self.archive {
+            archive.abort();
+        }
         // A gate may still hold the log. It must not write any more when somebody else can open the directory, so it
         // is closed before the lock goes. An error is told by the gates that wait for what was not flushed.
         if let Err(error) = self.log.close() {

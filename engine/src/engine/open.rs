@@ -89,6 +89,10 @@ fn check_directory(options: &Options, disk: &dyn Disk, dir: &Path, read_only: bo
         return Err(refuse("it is a file"));
     }
     match disk.list("") {
+        #[cfg(feature = "archive")]
+        Ok(names) if !options.attaching && names.iter().any(|name| name == archive::ATTACHING) => {
+            Err(refuse("it was being attached to an archive: attach it again"))
+        }
         Ok(names) if names.iter().any(|name| name == identity::FILE) => Ok(()),
         Ok(names) if names.iter().all(|name| name == LOCK_FILE || name == identity::FILE_NEW) => {
             if read_only {
@@ -148,8 +152,12 @@ impl Far {
         read_only: bool,
     ) -> Result<Far> {
         let begin = |archive| {
-            Opening::begin(archive, (&options.clock, &options.random), local, dir, engine, read_only)
+            let known = options.manifest.as_deref();
+            Opening::begin(archive, (&options.clock, &options.random), local, dir, engine, read_only, known)
         };
+        if options.archive.is_none() {
+            archive::refuse_without(&**local)?;
+        }
         Ok(Far { archive: options.archive.as_ref().map(begin).transpose()? })
     }
 

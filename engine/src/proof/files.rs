@@ -254,9 +254,9 @@ impl Stored {
     /// between them, then the leaves, 32 bytes each. [`rebuild`] makes files of it.
     #[cfg(feature = "archive")]
     pub(crate) fn between(&self, from: Extent, to: Extent) -> Result<Vec<u8>> {
+        let length = from.bytes_to(to).ok_or_else(|| damaged(LIST, 0, "it is asked for backwards"))?;
         let entries = (to.published - from.published) as usize * PUBLISHED_BYTES;
-        let leaves = (to.size - from.size) * HASH_BYTES;
-        let mut bytes = vec![0; entries + usize::try_from(leaves).unwrap_or(usize::MAX)];
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         let (list, hashes) = bytes.split_at_mut(entries);
         if !list.is_empty() {
             let offset = HEADER_BYTES as u64 + from.published * PUBLISHED_BYTES as u64;
@@ -389,6 +389,18 @@ pub(crate) struct Extent {
 
 #[cfg(feature = "archive")]
 impl Extent {
+    /// The furthest on the way to `to` that so many bytes reach: leaves first, and the roots with the last of them.
+    pub(crate) fn towards(self, to: Extent, bytes_max: u64) -> Extent {
+        if self.bytes_to(to).is_none_or(|bytes| bytes <= bytes_max) {
+            return to;
+        }
+        let leaves = (bytes_max / HASH_BYTES).min(to.size.saturating_sub(self.size));
+        if leaves == 0 {
+            return to;
+        }
+        Extent { published: self.published, size: self.size + leaves }
+    }
+
     /// Bytes of what lies between this and a later one; `None` if it is not later.
     pub(crate) fn bytes_to(self, to: Extent) -> Option<u64> {
         let entries = to.published.checked_sub(self.published)?.checked_mul(PUBLISHED_BYTES as u64)?;

@@ -24,8 +24,8 @@ use lineal_wal::{EngineId, Epoch, Lsn};
 /// The newest format version of chunks that this program reads, and the one that it writes.
 pub const CHUNK_VERSION: u16 = 1;
 
-/// Most bytes of the log in one chunk. Source: a decision; a record of the largest transaction must fit.
-pub const CHUNK_BYTES_MAX: u32 = 128 << 20;
+/// Most bytes of the log in one chunk, with its head. Source: the largest record of the log (128 MiB) must fit.
+pub const CHUNK_BYTES_MAX: u32 = 129 << 20;
 
 const FRAME: Frame = Frame {
     magic: *b"LINLCHNK",

@@ -95,7 +95,9 @@ impl Client {
     pub async fn get(&self, key: &str) -> Result<Option<Found>, ArchiveError> {
         let mut trying = self.trying("read", key);
         loop {
-            match self.get_once(key, None).await {
+            // What it carries is not known: who was given up has more time the next time.
+            let bytes = WHOLE_BYTES << trying.attempts.min(5);
+            match self.get_within(key, None, bytes).await {
                 Ok(found) => return Ok(Some(found)),
                 Err(error) if error.kind == StoreErrorKind::Missing => return Ok(None),
                 Err(error) => trying.after(error).await?,
@@ -378,6 +380,11 @@ impl Client {
 
     async fn get_once(&self, key: &str, range: Option<Range<u64>>) -> Result<Found, StoreError> {
         let bytes = range.as_ref().map_or(WHOLE_BYTES, |range| range.end.saturating_sub(range.start));
+        self.get_within(key, range, bytes).await
+    }
+
+    /// Reads once, in the time that so many bytes have.
+    async fn get_within(&self, key: &str, range: Option<Range<u64>>, bytes: u64) -> Result<Found, StoreError> {
         add(&self.counters.gets, 1);
         let found = self.in_time(bytes, self.store.get(key, range)).await?;
         add(&self.counters.bytes_read, found.bytes.len() as u64);

@@ -1,6 +1,7 @@
 //! Stores that `object_store` knows: S3 and its like, GCS, Azure, memory.
 
 use super::error::ArchiveError;
+use super::chunk::CHUNK_BYTES_MAX;
 use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
 use crate::sync::Arc;
 use bytes::Bytes;
@@ -17,8 +18,8 @@ pub(crate) const STEP_BYTES: u64 = 8 << 20;
 /// How many pieces one upload may have. Source: the limit of S3 is 10,000.
 const PIECES_MAX: u64 = 9_000;
 
-/// Largest answer that is held in memory. Source: a decision; far above every manifest and chunk.
-pub(crate) const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Largest answer that is held in memory. Source: the largest chunk, with its frame.
+pub(crate) const ANSWER_BYTES_MAX: u64 = CHUNK_BYTES_MAX as u64 + (1 << 20);
 
 /// A store of `object_store`, below a prefix. To be polled inside the archive's [runtime](super::Runtime).
 #[derive(Debug)]

@@ -96,6 +96,7 @@ fn micros(time: Duration) -> Micros {
 #[derive(Debug, Default)]
 pub struct PackCalls {
     changed: Notify,
+    aborted: Notify,
     trouble: Mutex<Option<ArchiveError>>,
 }
 
@@ -103,6 +104,11 @@ impl PackCalls {
     /// Packs have changed.
     pub fn changed(&self) {
         self.changed.notify_one();
+    }
+
+    /// The service is to end where it stands; it ends with [`ArchiveError::Closed`]. The lease runs out by itself.
+    pub fn abort(&self) {
+        self.aborted.notify_one();
     }
 
     /// Why packs do not get to the store at the moment, if so.
@@ -190,18 +196,27 @@ impl Service {
             grace,
         };
         packer.host.listed(packer.manifest.manifest());
-        if log.begins() > calls.archived().next() {
-            packer.bring().await?;
-            calls.skip_to(packer.manifest.manifest().line);
-        }
-        let upload = TailUpload::new(client.clone(), end, log, rhythm, Arc::clone(&calls), book);
+        let ends = Arc::clone(&packer.calls);
+        let work = async {
+            if log.begins() > calls.archived().next() {
+                packer.bring().await?;
+                calls.skip_to(packer.manifest.manifest().line);
+            }
+            let upload = TailUpload::new(client.clone(), end, log, rhythm, Arc::clone(&calls), book);
+            tokio::select! {
+                biased;
+                ended = upload.run() => ended?,
+                ended = packer.run() => ended?,
+            }
+            packer.bring().await
+        };
+        // However long the work takes, the lease is kept beside it.
         tokio::select! {
             biased;
-            ended = upload.run() => ended?,
-            ended = packer.run() => ended?,
+            () = ends.aborted.notified() => return Err(ArchiveError::Closed),
+            ended = work => ended?,
             ended = keep(&client, &mut lease, term, &*host) => ended?,
         }
-        packer.bring().await?;
         lease.give_back(&client).await
     }
 }

@@ -21,6 +21,9 @@ use tokio::task::JoinSet;
 /// How long a failed chunk rests between two operations of the client, as after so many failures.
 const REST: u32 = 8;
 
+/// How long a log that cannot be read rests. Source: a decision.
+const LOCAL_REST: Duration = Duration::from_secs(1);
+
 /// Whole records, as the log has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPiece {
@@ -205,8 +208,15 @@ impl TailUpload {
             }
             let (log, bytes_max) = (Arc::clone(&self.log), self.rhythm.chunk_bytes);
             let piece = tokio::task::spawn_blocking(move || log.read(after, bytes_max)).await;
-            let Some(piece) = piece.map_err(|_| ArchiveError::Closed)?? else {
-                return Ok(Cut::Never);
+            let piece = match piece.map_err(|_| ArchiveError::Closed)? {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Ok(Cut::Never),
+                // The disk may answer another time.
+                Err(error @ ArchiveError::Local { .. }) => {
+                    self.calls.state.lock().1 = Some(error);
+                    return Ok(Cut::At(now + LOCAL_REST));
+                }
+                Err(error) => return Err(error),
             };
             let follows = piece.first == after.next() && piece.last <= self.log.durable();
             if !follows {
