@@ -86,6 +86,9 @@ impl Blocks {
     }
 
     fn write(&self, key: BlockKey, bytes: &[u8]) -> bool {
+        if self.slots.lock().slots_max() == 0 {
+            return false;
+        }
         let Some(file) = self.file.get_or_init(|| self.make()) else {
             return false;
         };

@@ -384,7 +384,12 @@ impl Client {
     }
 
     /// Reads once, in the time that so many bytes have.
-    async fn get_within(&self, key: &str, range: Option<Range<u64>>, bytes: u64) -> Result<Found, StoreError> {
+    async fn get_within(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+        bytes: u64,
+    ) -> Result<Found, StoreError> {
         add(&self.counters.gets, 1);
         let found = self.in_time(bytes, self.store.get(key, range)).await?;
         add(&self.counters.bytes_read, found.bytes.len() as u64);

@@ -25,6 +25,11 @@ impl<K: Copy + Eq + Hash, V> Clock<K, V> {
         Self { rows: HashMap::new(), slots: Vec::new(), free: Vec::new(), hand: 0, slots_max }
     }
 
+    /// How many slots there may be.
+    pub(crate) fn slots_max(&self) -> usize {
+        self.slots_max
+    }
+
     /// How many slots have content.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()

@@ -1,7 +1,7 @@
 //! Stores that `object_store` knows: S3 and its like, GCS, Azure, memory.
 
-use super::error::ArchiveError;
 use super::chunk::CHUNK_BYTES_MAX;
+use super::error::ArchiveError;
 use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
 use crate::sync::Arc;
 use bytes::Bytes;
