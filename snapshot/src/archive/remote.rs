@@ -142,7 +142,7 @@ impl Store for Remote {
     fn folders(&self) -> Answer<'_, Vec<String>> {
         Box::pin(async move {
             let listed = self.store.list_with_delimiter(Some(&self.prefix)).await.map_err(said)?;
-            let name = |path: &Path| path.parts().last().map(|part| part.as_ref().to_owned());
+            let name = |path: &Path| path.parts().next_back().map(|part| part.as_ref().to_owned());
             Ok(listed.common_prefixes.iter().filter_map(name).collect())
         })
     }
