@@ -68,7 +68,8 @@ impl Engine {
             opened => opened,
         }
         .map_err(|error| far.explain(error, &*local))?;
-        let engine = assemble(options, dir, disk, lock, engine_id, read_only, files, far);
+        let directory = Directory { path: dir, disk, lock, identity: engine_id, read_only };
+        let engine = assemble(options, directory, files, far);
         engine.check_durability()?;
         engine.forget_dropped()?;
         engine.start_maintenance();
@@ -349,16 +350,17 @@ impl Replay {
     }
 }
 
-fn assemble(
-    options: Options,
-    dir: &Path,
+/// A data directory that is this engine's.
+struct Directory<'a> {
+    path: &'a Path,
     disk: Arc<dyn Disk>,
     lock: Box<dyn DiskLock>,
     identity: EngineId,
     read_only: bool,
-    files: Files,
-    far: Far,
-) -> Arc<EngineInner> {
+}
+
+fn assemble(options: Options, directory: Directory<'_>, files: Files, far: Far) -> Arc<EngineInner> {
+    let Directory { path, disk, lock, identity, read_only } = directory;
     let Files { packs, log, line, summary, replay } = files;
     let gate = far.gate();
     Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
@@ -379,7 +381,7 @@ fn assemble(
             fenced: OnceLock::new(),
             #[cfg(feature = "archive")]
             archive: far.archive.map(Opening::into_archive),
-            dir: dir.to_path_buf(),
+            dir: path.to_path_buf(),
             disk,
             lock: Mutex::new(Some(lock)),
             identity,

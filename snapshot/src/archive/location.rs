@@ -47,10 +47,6 @@ macro_rules! configured {
 pub struct Location {
     url: String,
     options: Vec<(String, String)>,
-    #[cfg_attr(
-        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
-        expect(dead_code, reason = "memory and folders have no variables")
-    )]
     environment: Vec<(String, String)>,
 }
 
@@ -131,6 +127,10 @@ impl Location {
         }
     }
 
+    #[cfg_attr(
+        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
+        expect(unused_variables, reason = "memory needs no URL")
+    )]
     fn build(&self, scheme: &ObjectStoreScheme, url: &Url) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
         match scheme {
             ObjectStoreScheme::Memory => {
