@@ -7,8 +7,8 @@ use std::thread;
 
 use bytes::Bytes;
 use lineal_snapshot::archive::{
-    ArchiveError, Claim, Client, Created, Location, Patience, RealPace, Replaced, Runtime, Source, probe,
-    take_over,
+    ArchiveError, Claim, Client, Created, Location, Patience, RealPace, Replaced, Runtime, Source, engines,
+    probe, take_over,
 };
 use lineal_tests::s3::S3;
 use lineal_wal::{EngineId, Epoch, Lsn, Micros};
@@ -199,18 +199,20 @@ fn an_archive_is_taken_over() {
         assert_eq!(seen, [Lsn(2)]);
         let held_back = writer.log.append(&client, Lsn(3), Lsn(4), b"too late")?.put(&client).await;
         assert!(matches!(held_back, Err(ArchiveError::Fenced { .. })), "{held_back:?}");
+        assert_eq!(engines(&client).await?, [ENGINE]);
         Ok(())
     };
     run(all).unwrap();
 }
 
-/// What reading and probing say where neither can be done.
-fn refused(location: &Location) -> [ArchiveError; 2] {
-    let client = client(location);
-    let again = client.clone();
+/// What reading, probing and listing say where none of it can be done.
+fn refused(location: &Location) -> [ArchiveError; 3] {
+    let client = || client(location);
+    let (reader, prober, lister) = (client(), client(), client());
     [
-        run(async move { client.get("a/b").await }).unwrap_err(),
-        run(async move { probe(&again, ENGINE).await }).unwrap_err(),
+        run(async move { reader.get("a/b").await }).unwrap_err(),
+        run(async move { probe(&prober, ENGINE).await }).unwrap_err(),
+        run(async move { engines(&lister).await }).unwrap_err(),
     ]
 }
 

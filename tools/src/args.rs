@@ -1,5 +1,6 @@
 //! What the command understands.
 
+mod archive;
 mod migrate;
 mod past;
 mod sql;
@@ -7,8 +8,12 @@ mod sql;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand, ValueEnum};
-use lineal::ObjectId;
+use lineal::{EngineId, ObjectId};
 
+use self::archive::{ARCHIVE_HELP, POINTS_HELP, WHERE_HELP};
+pub(crate) use self::archive::{
+    Access, Archive, ArchiveStatus, ArchiveVerify, Data, Gc, Keeping, OfArchive, Place, Points, Scrub, Source,
+};
 use self::migrate::MIGRATE_HELP;
 pub(crate) use self::migrate::Migrate;
 use self::past::{
@@ -16,11 +21,15 @@ use self::past::{
     RESTORE_HELP, SHOW_HELP, UNPIN_HELP, WHEN_HELP,
 };
 pub(crate) use self::past::{
-    At, Blame, Bookmark, Diff, Fork, History, Look, Pin, Pins, Restore, Show, Unpin,
+    At, Blame, Bookmark, Diff, Fork, History, Look, Pin, Pins, Restore, RestoreFrom, RestoreInPlace,
+    Restoring, Show, Unpin,
 };
 use self::sql::{EXPORT_HELP, IMPORT_HELP, SQL_HELP};
 pub(crate) use self::sql::{Export, Import, Sql};
-use crate::{exit, open::parse_id};
+use crate::{
+    exit,
+    open::{parse_engine, parse_id},
+};
 
 /// A storage engine for applications made of millions of small, stateful objects.
 #[derive(Debug, Parser)]
@@ -38,6 +47,8 @@ as its cause. The writing process is killed half-way, opens again and goes on. T
   - ten objects restored to an old commit, and back by the bookmark that undoes it; one fork
   - one object's commits beside those of git log -- PATH
   - every object's chain of hashes
+With --archive the packs are spilled to the store, the directory is deleted, the archive is attached to an empty one, and
+everything is compared once more; the archive stays.
 Mismatches are counted; if there is one, the exit code is 1. What --dir keeps has the files as they are now, and the
 restores in the history of those ten. Without a git history a built-in one is replayed and compared with itself.
 
@@ -45,6 +56,7 @@ Examples:
   lineal demo                          the git repository you stand in
   lineal demo --repo ~/src/linux       another one, bare or shallow ones too
   lineal demo --dir /tmp/demo --json   keep the data, report for a script
+  lineal demo --archive s3://try/demo  lose the directory on the way, and go on from the archive
 ";
 
 const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id", which comes back:
@@ -72,7 +84,10 @@ const EXEC_HELP: &str = r#"Requests, one JSON object per line; any may carry "id
   {"op":"unpin","ns":"rooms","obj":"lobby","name":"release-1"}  {"op":"pins","ns":"rooms","obj":"lobby"}
   {"op":"sql","ns":"rooms","obj":"lobby","query":"SELECT * FROM t WHERE id = ?1","params":[7]}   at, limit, cause, expect_seq
   {"op":"sync"}  {"op":"checkpoint"}  {"op":"stat"}
-Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq".
+  {"op":"archive"}                                                   the archive has everything when it answers
+  {"op":"spill"}                                                     gives local copies up that the archive has; ns
+Strings are UTF-8, bytes are {"b64":"..."}; "obj" may be {"id":"32 hex digits"}. Writes take "cause" and "expect_seq";
+put, delete, txn, many and sql also "durability":"archived", with which the reply leaves when the archive has the commit.
 A point in a history ("at", "from" and "to" of diff) is a commit's number, a bookmark, a time or "2h ago".
 A listing that its limit has cut off says "next": with that as "after" it goes on.
 Operations of a txn: put (key, value), delete (key), delete_range (start, end), delete_all, sql (query, params, limit).
@@ -85,8 +100,10 @@ blobs {"b64":"..."}, infinity is "Infinity". Integers are exact in 64 bits: read
 Replies, one per line and in order: {"ok":true,"seq":7,"lsn":4711,...} or {"ok":false,"error":"TooLarge","message":"..."}.
 A reply leaves only when all that it tells of is durable. Requests are read on while earlier replies wait.
 
-Example:
+Examples:
   echo '{"op":"put","ns":"n","obj":"o","key":"k","value":"v"}' | lineal exec --dir data
+  lineal exec --dir data --archive s3://backups/rooms --durability archived < requests.jsonl
+  lineal exec --dir /mnt/new --archive s3://backups/rooms --attach < requests.jsonl
 "#;
 
 const OBJECTS_HELP: &str = "\
@@ -160,6 +177,10 @@ fn with_when(help: &str) -> String {
     with_codes(&format!("{WHEN_HELP}\n{help}"))
 }
 
+fn with_archive(help: &str) -> String {
+    with_codes(&format!("{WHERE_HELP}\n{help}"))
+}
+
 fn with_codes(help: &str) -> String {
     format!("{help}\n{}", exit::HELP)
 }
@@ -173,7 +194,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     DemoWriter(DemoWriter),
     /// Run requests from stdin, one JSON object per line, and answer on stdout.
-    #[command(after_help = with_codes(EXEC_HELP))]
+    #[command(after_help = with_archive(EXEC_HELP))]
     Exec(Exec),
     /// List the objects of a namespace, by id.
     #[command(after_help = with_codes(OBJECTS_HELP))]
@@ -202,9 +223,15 @@ pub(crate) enum Command {
     /// Print the bookmark of a point in an object's history.
     #[command(after_help = with_when(BOOKMARK_HELP))]
     Bookmark(Bookmark),
-    /// Bring an object back to where it was.
-    #[command(after_help = with_when(RESTORE_HELP))]
+    /// Bring objects back to where they were, or an engine out of its archive.
+    #[command(after_help = with_when(&format!("{WHERE_HELP}\n{RESTORE_HELP}")))]
     Restore(Restore),
+    /// Say what can be restored from an archive.
+    #[command(after_help = with_archive(POINTS_HELP))]
+    Points(Points),
+    /// Look at an archive, check it and tidy it up.
+    #[command(after_help = with_archive(ARCHIVE_HELP))]
+    Archive(Archive),
     /// Merge packs, and give up the history that is beyond its retention.
     #[command(after_help = with_codes(COMPACT_HELP))]
     Compact(Compact),
@@ -263,6 +290,8 @@ impl Command {
             Command::Blame(args) => args.json,
             Command::Bookmark(args) => args.json,
             Command::Restore(args) => args.json,
+            Command::Points(args) => args.json,
+            Command::Archive(args) => args.what.wants_json(),
             Command::Compact(args) => args.json,
             Command::Retention(args) => args.json,
             Command::Migrate(args) => args.json,
@@ -289,6 +318,8 @@ pub(crate) struct Dir {
     /// Read a log that is damaged in its acknowledged part, up to the damage
     #[arg(long)]
     pub(crate) salvage: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 #[derive(Debug, ArgsOf)]
@@ -327,6 +358,12 @@ pub(crate) struct Demo {
     /// Replay only the last N commits
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) commits: Option<u64>,
+    // Not out of the environment: nobody wants a demo in the archive that a script has set up.
+    /// Keep an archive there, lose the local directory half-way, and go on from the archive
+    #[arg(long, value_name = "URL")]
+    pub(crate) archive: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: Access,
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -347,6 +384,8 @@ pub(crate) struct DemoWriter {
     /// The git commit before the first one to replay
     #[arg(long, requires = "repo")]
     pub(crate) base: Option<String>,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
     /// Stop for good after this many commits and wait for the kill
     #[arg(long)]
     pub(crate) hold_at: Option<u64>,
@@ -357,6 +396,28 @@ pub(crate) struct Exec {
     /// The data directory; it is created if it is missing
     #[arg(long, value_name = "D")]
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    /// Begin with what the archive holds, if the directory is missing or empty
+    #[arg(long, requires = "url")]
+    pub(crate) attach: bool,
+    /// Whose archive to attach, where the place has those of several engines
+    #[arg(long, value_name = "HEX", requires = "attach", value_parser = parse_engine)]
+    pub(crate) engine: Option<EngineId>,
+    /// Disk that packs may take here; beyond it archived ones lose their local copy
+    #[arg(long, value_name = "BYTES", requires = "url")]
+    pub(crate) local_bytes: Option<u64>,
+    /// Where every commit is before its reply leaves; a request can ask for more
+    #[arg(long, value_name = "WHERE", default_value = "local")]
+    pub(crate) durability: Durability,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Durability {
+    /// In the log on the local disk
+    Local,
+    /// In the archive as well
+    Archived,
 }
 
 #[derive(Debug, ArgsOf)]
@@ -431,9 +492,8 @@ pub(crate) struct Stat {
 
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Compact {
-    /// The data directory
-    #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     /// Let the retention's clock follow the wall clock all the way
     #[arg(long)]
     pub(crate) trust_clock: bool,
@@ -455,9 +515,8 @@ pub(crate) enum Lineage {
 
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Keep {
-    /// The data directory
-    #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     /// The namespace
     #[arg(long, value_name = "N")]
     pub(crate) ns: String,
@@ -487,6 +546,8 @@ pub(crate) struct Proof {
     /// The data directory; it is only read
     #[arg(long, value_name = "D")]
     pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// The namespace of the object
     #[arg(long, value_name = "N", requires = "seq", conflicts_with = "check")]
     pub(crate) ns: Option<String>,

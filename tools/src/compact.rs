@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: &args::Compact) -> Outcome {
-    let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
+    let engine = if args.dry_run { open::read_only_at(&args.data)? } else { open::writable(&args.data)? };
     let before = engine.stats();
     let mut out = Output::new();
     if args.dry_run {
@@ -59,7 +59,7 @@ pub(crate) fn retention(args: &args::Keep) -> Outcome {
     let mut out = Output::new();
     let limits = args.days.is_some() || args.bytes.is_some() || args.forever;
     if !limits && args.lineage.is_none() {
-        let engine = open::read_only_at(&args.dir)?;
+        let engine = open::read_only_at(&args.data)?;
         out.line(&retention_line(&engine.existing_namespace(&args.ns)?, args.json)?)?;
         return out.flush();
     }
@@ -69,14 +69,14 @@ pub(crate) fn retention(args: &args::Keep) -> Outcome {
         args::Lineage::Forever => Lineage::Forever,
     });
     if args.dry_run {
-        let engine = open::read_only_at(&args.dir)?;
+        let engine = open::read_only_at(&args.data)?;
         let namespace = engine.existing_namespace(&args.ns)?;
         let wanted = wanted.map_or_else(|| namespace.retention(), Ok)?;
         let lineage = lineage.map_or_else(|| namespace.lineage(), Ok)?;
         out.line(&shown(&args.ns, &wanted, lineage, args.json))?;
         return out.flush();
     }
-    let engine: Engine = open::writable(&args.dir)?;
+    let engine: Engine = open::writable(&args.data)?;
     let namespace = engine.existing_namespace(&args.ns)?;
     if let Some(wanted) = wanted {
         namespace.set_retention(wanted)?;

@@ -2,7 +2,10 @@
 
 use std::{fmt::Display, io, process::ExitCode};
 
-use lineal::{Error, ErrorKind};
+use lineal::{
+    Error, ErrorKind,
+    archive::{ArchiveError, ArchiveErrorKind},
+};
 
 use crate::json::Line;
 
@@ -12,11 +15,11 @@ Exit codes:
   0  ok
   1  another error
   2  wrong usage
-  3  corruption: bytes on disk are not what was written
-  4  the directory is open in another process
+  3  corruption: bytes on disk, or in the archive, are not what was written
+  4  the directory is open in another process, or its archive in use by another machine
   5  no space on disk
   6  the log failed (poisoned); open the directory again
-  7  the archive is unavailable
+  7  the archive is unavailable: it does not answer, or does not let us in
   8  not found, or outside of the retention";
 
 /// Exit codes. They are stable.
@@ -29,13 +32,15 @@ pub(crate) enum Code {
     Locked = 4,
     NoSpace = 5,
     Poisoned = 6,
+    Archive = 7,
     NotFound = 8,
 }
 
 impl Code {
     /// The code of a process that ended with this number.
     pub(crate) fn from_number(number: i32) -> Code {
-        [Code::Ok, Code::Usage, Code::Corrupt, Code::Locked, Code::NoSpace, Code::Poisoned, Code::NotFound]
+        use Code::{Archive, Corrupt, Locked, NoSpace, NotFound, Ok, Poisoned, Usage};
+        [Ok, Usage, Corrupt, Locked, NoSpace, Poisoned, Archive, NotFound]
             .into_iter()
             .find(|code| *code as i32 == number)
             .unwrap_or(Code::Other)
@@ -99,8 +104,22 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Said { code: code_of(&error), name: error.name(), message: error.to_string() }
+        Failure::Said { code: code_of(&error), name: error.name(), message: message_of(&error) }
     }
+}
+
+/// What an error says. What a store said belongs to it: that is where setups go wrong.
+pub(crate) fn message_of(error: &Error) -> String {
+    let mut message = error.to_string();
+    let mut next = match error {
+        Error::Archive(error) => std::error::Error::source(error),
+        _ => None,
+    };
+    while let Some(source) = next {
+        message += &format!(": {source}");
+        next = source.source();
+    }
+    message
 }
 
 fn is_no_space(error: &io::Error) -> bool {
@@ -112,12 +131,17 @@ fn is_no_space(error: &io::Error) -> bool {
 
 /// The exit code that tells of an engine's error.
 pub(crate) fn code_of(error: &Error) -> Code {
+    if let Error::Archive(error) = error {
+        return code_of_archive(error);
+    }
     match error.kind() {
         ErrorKind::Corrupt => Code::Corrupt,
-        ErrorKind::Locked => Code::Locked,
+        // What another machine has taken over is as good as locked.
+        ErrorKind::Locked | ErrorKind::Fenced => Code::Locked,
         ErrorKind::NoSpace => Code::NoSpace,
         ErrorKind::Poisoned => Code::Poisoned,
         ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Unavailable => Code::Archive,
         // What is asked for is fine, and this program or this opening cannot do it.
         ErrorKind::Invalid if matches!(error, Error::NewerVersion { .. } | Error::ReadOnly) => Code::Other,
         // The command was used as it should be; what it was given did not do.
@@ -125,6 +149,22 @@ pub(crate) fn code_of(error: &Error) -> Code {
         ErrorKind::Invalid => Code::Usage,
         ErrorKind::Io if matches!(error, Error::Io { source, .. } if is_no_space(source)) => Code::NoSpace,
         _ => Code::Other,
+    }
+}
+
+fn code_of_archive(error: &ArchiveError) -> Code {
+    match error {
+        ArchiveError::Location { .. } => Code::Usage,
+        ArchiveError::Unavailable { .. }
+        | ArchiveError::Denied { .. }
+        | ArchiveError::NoBucket { .. }
+        | ArchiveError::Rejected { .. }
+        | ArchiveError::Unsuitable { .. } => Code::Archive,
+        error => match error.kind() {
+            ArchiveErrorKind::Corrupt => Code::Corrupt,
+            ArchiveErrorKind::Fenced => Code::Locked,
+            _ => Code::Other,
+        },
     }
 }
 
@@ -164,13 +204,17 @@ fn hint(code: Code) -> Option<&'static str> {
         ),
         Code::Poisoned => Some("Open the directory again: everything that was acknowledged is there."),
         Code::NotFound => Some("lineal objects lists what a namespace holds."),
-        Code::Ok | Code::Other | Code::Locked | Code::NoSpace => None,
+        Code::Ok | Code::Other | Code::Locked | Code::NoSpace | Code::Archive => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lineal::{
+        Micros,
+        archive::{StoreError, StoreErrorKind},
+    };
 
     #[test]
     fn every_kind_of_error_has_its_exit_code() {
@@ -182,6 +226,30 @@ mod tests {
         assert_eq!(code_of(&Error::InvalidName { reason: "r" }), Code::Usage);
         assert_eq!(code_of(&Error::NewerVersion { file: "f".into(), found: 2, known: 1 }), Code::Other);
         assert_eq!(code_of(&Error::Closed), Code::Other);
+        assert_eq!(code_of(&Error::NoArchive), Code::Usage);
+        assert_eq!(code_of(&Error::Fenced { epoch: 1, by: 2 }), Code::Locked);
+    }
+
+    #[test]
+    fn every_error_of_an_archive_has_its_exit_code() {
+        let (key, store, op) = (String::new, String::new, "read");
+        let said = || StoreError::new(StoreErrorKind::Busy, "said");
+        for (error, code) in [
+            (ArchiveError::Location { url: key(), reason: key() }, Code::Usage),
+            (
+                ArchiveError::Unavailable { store: store(), op, key: key(), attempts: 1, source: said() },
+                Code::Archive,
+            ),
+            (ArchiveError::Denied { store: store(), op, key: key(), source: said() }, Code::Archive),
+            (ArchiveError::NoBucket { store: store(), source: said() }, Code::Archive),
+            (ArchiveError::Unsuitable { store: store(), reason: "" }, Code::Archive),
+            (ArchiveError::Missing { store: store(), key: key() }, Code::Corrupt),
+            (ArchiveError::Damaged { key: key(), reason: "" }, Code::Corrupt),
+            (ArchiveError::Held { holder: key(), epoch: Default::default(), until: Micros(0) }, Code::Locked),
+            (ArchiveError::Diverged { key: key(), reason: "" }, Code::Other),
+        ] {
+            assert_eq!(code_of(&error.clone().into()), code, "{error}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) fn import(args: &args::Import) -> Outcome {
     if !args.file.try_exists().unwrap_or(true) {
         return Err(Failure::not_found(format!("there is no file {}", args.file.display())));
     }
-    let engine = Engine::open(&args.dir)?;
+    let engine = open::writing(&args.keeping).open(&args.dir)?;
     let object = open::new_object(&engine, &args.address)?;
     let done = object.import_sqlite_because(&args.file, &args.cause).wait();
     let outcome = done.map_err(Failure::from).and_then(|done| {

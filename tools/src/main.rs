@@ -4,6 +4,8 @@
 //! anything that a program linking the engine would need; that is in the crate `lineal`.
 #![forbid(unsafe_code)]
 
+mod amounts;
+mod archive;
 mod args;
 mod bytes;
 mod commits;
@@ -40,7 +42,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    args::{Args, Command},
+    args::{Args, Command, Restoring},
     exit::{Code, Outcome},
 };
 
@@ -72,7 +74,12 @@ fn run(command: Command) -> Outcome {
         Command::Diff(args) => past::diff(&args),
         Command::Blame(args) => history::blame(&args),
         Command::Bookmark(args) => show::bookmark(&args),
-        Command::Restore(args) => restore::run(&args),
+        Command::Restore(args) => match args.what()? {
+            Restoring::InPlace(args) => restore::run(&args),
+            Restoring::FromArchive(args) => archive::restore(&args),
+        },
+        Command::Points(args) => archive::points(&args),
+        Command::Archive(args) => archive::run(&args),
         Command::Compact(args) => compact::run(&args),
         Command::Retention(args) => compact::retention(&args),
         Command::Migrate(args) => migrate::run(&args),

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &args::Migrate) -> Outcome {
 
 /// Says at which version the objects are, and what would be run; without steps of all objects, else of those behind.
 fn list(args: &args::Migrate, steps: Option<&[Migration]>) -> Outcome {
-    let engine = open::read_only_at(&args.dir)?;
+    let engine = open::read_only_at(&args.data)?;
     let namespace = engine.existing_namespace(&args.ns)?;
     let newest = steps.map(number_of);
     let mut out = Output::new();
@@ -48,7 +48,7 @@ fn list(args: &args::Migrate, steps: Option<&[Migration]>) -> Outcome {
 }
 
 fn forward(args: &args::Migrate, steps: Vec<Migration>) -> Outcome {
-    let engine = open::writable(&args.dir)?;
+    let engine = open::writable(&args.data)?;
     let namespace = engine.existing_namespace(&args.ns)?;
     namespace.migrations(steps)?;
     let mut out = Output::new();

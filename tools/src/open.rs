@@ -2,29 +2,45 @@
 
 use std::path::Path;
 
-use lineal::{Engine, Error, Namespace, Object, ObjectId, ObjectInfo};
+use lineal::{
+    Engine, EngineId, Error, Namespace, Object, ObjectId, ObjectInfo, Options, archive::ArchiveOptions,
+};
 
 use crate::{
-    args::{Address, Dir},
+    archive,
+    args::{Address, Data, Dir, Keeping, Place},
     exit::{Failure, Outcome},
 };
 
 /// Opens the data directory for reading; no byte of it changes.
 pub(crate) fn read_only(dir: &Dir) -> Outcome<Engine> {
     refuse_missing(&dir.dir)?;
-    Ok(lineal::Options::new().salvage(dir.salvage).open_read_only(&dir.dir)?)
+    Ok(reading(&dir.place).salvage(dir.salvage).open_read_only(&dir.dir)?)
 }
 
 /// Opens a data directory that is there for writing.
-pub(crate) fn writable(dir: &Path) -> Outcome<Engine> {
-    refuse_missing(dir)?;
-    Ok(Engine::open(dir)?)
+pub(crate) fn writable(data: &Data) -> Outcome<Engine> {
+    refuse_missing(&data.dir)?;
+    Ok(writing(&data.keeping).open(&data.dir)?)
 }
 
-/// Opens a data directory for reading.
-pub(crate) fn read_only_at(dir: &Path) -> Outcome<Engine> {
-    refuse_missing(dir)?;
-    Ok(Engine::open_read_only(dir)?)
+/// Opens a data directory for reading that the command can also open for writing.
+pub(crate) fn read_only_at(data: &Data) -> Outcome<Engine> {
+    refuse_missing(&data.dir)?;
+    Ok(reading(&data.keeping.place).open_read_only(&data.dir)?)
+}
+
+/// Options for writing, with the archive that the arguments name.
+pub(crate) fn writing(keeping: &Keeping) -> Options {
+    with(archive::of_writer(keeping))
+}
+
+fn reading(place: &Place) -> Options {
+    with(archive::of_directory(place))
+}
+
+fn with(archive: Option<ArchiveOptions>) -> Options {
+    archive.into_iter().fold(Options::new(), Options::archive)
 }
 
 fn refuse_missing(dir: &Path) -> Outcome {
@@ -95,8 +111,17 @@ pub(crate) fn namespaces(engine: &Engine, only: Option<&str>) -> Outcome<Vec<Nam
     }
 }
 
-/// Reads an id: 32 hexadecimal digits.
+/// Reads an object's id: 32 hexadecimal digits.
 pub(crate) fn parse_id(text: &str) -> Result<ObjectId, String> {
+    parse_hex(text).map(ObjectId)
+}
+
+/// Reads an engine's id: 32 hexadecimal digits.
+pub(crate) fn parse_engine(text: &str) -> Result<EngineId, String> {
+    parse_hex(text).map(EngineId)
+}
+
+fn parse_hex(text: &str) -> Result<[u8; 16], String> {
     let digits: Option<Vec<u8>> =
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let mut id = [0; 16];
@@ -105,7 +130,7 @@ pub(crate) fn parse_id(text: &str) -> Result<ObjectId, String> {
             for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
                 *byte = (pair[0] << 4) | pair[1];
             }
-            Ok(ObjectId(id))
+            Ok(id)
         }
         _ => Err("an id is 32 hexadecimal digits".into()),
     }

@@ -44,14 +44,14 @@ impl Plan {
     }
 }
 
-pub(crate) fn run(args: &args::Restore) -> Outcome {
+pub(crate) fn run(args: &args::RestoreInPlace) -> Outcome {
     if let Some(selector) = restore_many::selector(args) {
         return restore_many::run(args, &selector);
     }
     if args.dry_run {
         return plan(args);
     }
-    let engine = open::writable(&args.dir)?;
+    let engine = open::writable(&args.data)?;
     let object = open::object_with_history(&engine, &restore_many::one(args))?;
     let mark = args.at.bookmark(&object)?;
     let undo = object.restore_because(&mark, &args.cause).wait()?;
@@ -69,8 +69,8 @@ pub(crate) fn run(args: &args::Restore) -> Outcome {
     Ok(engine.close()?)
 }
 
-fn plan(args: &args::Restore) -> Outcome {
-    let engine = open::read_only_at(&args.dir)?;
+fn plan(args: &args::RestoreInPlace) -> Outcome {
+    let engine = open::read_only_at(&args.data)?;
     let object = open::object_with_history(&engine, &restore_many::one(args))?;
     let mark = args.at.bookmark(&object)?;
     let plan = Plan::of(&object, &mark)?;
@@ -108,7 +108,7 @@ pub(crate) fn check_fork(object: &Object, mark: &Bookmark, cause: &str) -> Resul
 }
 
 pub(crate) fn fork(args: &args::Fork) -> Outcome {
-    let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
+    let engine = if args.dry_run { open::read_only_at(&args.data)? } else { open::writable(&args.data)? };
     let object = open::object_with_history(&engine, &args.address)?;
     let mark = args.at.bookmark(&object)?;
     check_fork(&object, &mark, &args.cause)?;
@@ -142,7 +142,7 @@ pub(crate) fn fork(args: &args::Fork) -> Outcome {
 }
 
 pub(crate) fn pin(args: &args::Pin) -> Outcome {
-    let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
+    let engine = if args.dry_run { open::read_only_at(&args.data)? } else { open::writable(&args.data)? };
     let object = open::object_with_history(&engine, &args.address)?;
     let mark = match &args.at {
         Some(at) => at.bookmark(&object)?,
@@ -163,7 +163,7 @@ pub(crate) fn pin(args: &args::Pin) -> Outcome {
 }
 
 pub(crate) fn unpin(args: &args::Unpin) -> Outcome {
-    let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
+    let engine = if args.dry_run { open::read_only_at(&args.data)? } else { open::writable(&args.data)? };
     let object = open::object_with_history(&engine, &args.address)?;
     let was_there = if args.dry_run {
         object.pins()?.iter().any(|(name, _)| *name == args.name)

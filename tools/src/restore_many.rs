@@ -18,11 +18,11 @@ use crate::{
 /// How many objects came to what.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
-pub(crate) fn run(args: &args::Restore, selector: &Selector) -> Outcome {
+pub(crate) fn run(args: &args::RestoreInPlace, selector: &Selector) -> Outcome {
     let When::Time(time) = args.at else {
         return Err(Failure::usage("many objects go back to one moment: give --at a time, not a commit"));
     };
-    let engine = if args.dry_run { open::read_only_at(&args.dir)? } else { open::writable(&args.dir)? };
+    let engine = if args.dry_run { open::read_only_at(&args.data)? } else { open::writable(&args.data)? };
     let namespace = engine.existing_namespace(&args.ns)?;
     let mut out = Output::new();
     let mut counts = Counts::new();
@@ -119,7 +119,7 @@ pub(crate) fn counted(counts: &Counts, dry: bool, line: &mut Line) {
     }
 }
 
-fn summary(counts: &Counts, args: &args::Restore, dry: bool) -> String {
+fn summary(counts: &Counts, args: &args::RestoreInPlace, dry: bool) -> String {
     if args.json {
         let mut line = Line::new();
         counted(counts, dry, &mut line);
@@ -131,7 +131,7 @@ fn summary(counts: &Counts, args: &args::Restore, dry: bool) -> String {
 }
 
 /// The objects that the arguments mean, if they mean many.
-pub(crate) fn selector(args: &args::Restore) -> Option<Selector> {
+pub(crate) fn selector(args: &args::RestoreInPlace) -> Option<Selector> {
     match (&args.prefix, args.all) {
         (Some(prefix), _) => Some(Selector::Prefix(prefix.clone())),
         (None, true) => Some(Selector::All),
@@ -140,6 +140,6 @@ pub(crate) fn selector(args: &args::Restore) -> Option<Selector> {
 }
 
 /// The address of one object.
-pub(crate) fn one(args: &args::Restore) -> args::Address {
+pub(crate) fn one(args: &args::RestoreInPlace) -> args::Address {
     args::Address { ns: args.ns.clone(), object: args.object.clone(), id: args.id }
 }

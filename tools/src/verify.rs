@@ -49,7 +49,8 @@ pub(crate) fn fields(report: &VerifyReport, line: &mut Line) {
         .number("leaves", report.leaves);
 }
 
-fn plain(report: &VerifyReport) -> String {
+/// The report for people.
+pub(crate) fn plain(report: &VerifyReport) -> String {
     format!(
         "everything is as it was written:\n  packs         {} ({} bytes, every checksum)\n  \
          catalog rows  {}\n  root hashes   {}\n  log records   {}\n  objects       {} (every chain)\n  commits       {}\n  leaves        {}",

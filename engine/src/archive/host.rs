@@ -33,14 +33,13 @@ impl Host for EngineHost {
         (self.clock)()
     }
 
-    fn live(&self) -> std::result::Result<LiveState, ArchiveError> {
+    fn live(&self) -> std::result::Result<Option<LiveState>, ArchiveError> {
         let engine = self.engine.upgrade().ok_or(ArchiveError::Closed)?;
         if engine.archive.as_ref().is_some_and(|archive| !archive.has_roots()) {
-            let why = std::io::Error::other("the tree of roots is still being fetched");
-            return Err(ArchiveError::Local { source: Arc::new(why) });
+            return Ok(None);
         }
         let note = self.shared.state.lock().note.clone();
-        live(&engine, note).map_err(|error| ArchiveError::Local { source: Arc::new(error) })
+        live(&engine, note).map(Some).map_err(|error| ArchiveError::Local { source: Arc::new(error) })
     }
 
     fn listed(&self, manifest: &Manifest) {

@@ -198,6 +198,7 @@ impl Archive {
         let (connection, parts, id) = (self.connection.clone(), self.parts.clone(), self.engine);
         let (local, presence, engine) =
             (Arc::clone(&self.local), Arc::clone(&self.roots), Arc::downgrade(engine));
+        let packs = self.writing.as_ref().map(|writing| Arc::clone(&writing.packs));
         let fetch = move || {
             while engine.strong_count() > 0 {
                 let fetched = roots::fetch(&connection, id, &parts, &local).and_then(|()| {
@@ -208,7 +209,11 @@ impl Archive {
                     marker.map_or(Ok(()), |marker| Marker { owes_roots: false, ..marker }.write(&*local))
                 });
                 match fetched {
-                    Ok(()) => return presence.arrived(),
+                    Ok(()) => {
+                        presence.arrived();
+                        // They waited for it: the manifest names it.
+                        return packs.iter().for_each(|packs| packs.changed());
+                    }
                     Err(Error::Closed) => return,
                     Err(error) if error.kind() == crate::ErrorKind::Corrupt => {
                         tracing::error!(%error, "the tree of roots in the archive is damaged: there are no proofs");
@@ -253,6 +258,7 @@ impl Archive {
     /// Waits until the store has everything that was durable and packed when it was called.
     fn bring(&self, engine: &EngineInner) -> Result<()> {
         let Some(writing) = &self.writing else { return Err(Error::ReadOnly) };
+        self.await_roots(engine.options.wait_max)?;
         let wanted = engine.log.sync()?;
         let line = engine.line();
         let (failures, began) = (self.connection.client.traffic().failures, Instant::now());

@@ -60,6 +60,18 @@ pub enum Selector {
     Objects(Vec<ObjectId>),
 }
 
+impl Selector {
+    /// The object of this name in the namespace of that one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn named(namespace: &str, name: &str) -> Result<Selector> {
+        id::check_name(namespace)?;
+        id::check_name(name)?;
+        Ok(Selector::Objects(vec![id::by_name(namespace, name)]))
+    }
+}
+
 /// What bringing one object back to a moment comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -185,8 +185,8 @@ fn append(
     file.write_all_at(bytes, offset).map_err(io("writing", level))?;
     file.sync_data().map_err(io("syncing", level))?;
     if !is_settled {
-        disk.sync_dir(DIR).map_err(io("syncing the folder of", level))?;
-        disk.sync_dir("").map_err(io("syncing the folder of", level))?;
+        disk.sync_dir(DIR).map_err(io("syncing the folder", level))?;
+        disk.sync_dir("").map_err(io("syncing the folder", level))?;
         settled.0 |= Settled::bit(level);
     }
     Ok(())

@@ -155,7 +155,8 @@ impl Store for Remote {
 /// ill; the text of the reply does.
 fn said(error: Error) -> StoreError {
     let kind = match &error {
-        Error::NotFound { .. } if says(&error, &NO_BUCKET) => StoreErrorKind::NoBucket,
+        // Of lists it tells nothing but that they failed.
+        error if says(error, &NO_BUCKET) => StoreErrorKind::NoBucket,
         Error::NotFound { .. } => StoreErrorKind::Missing,
         // It makes "already exists" of both, 412 and 409, and of the latter nothing follows.
         error if says(error, &["409 Conflict"]) => StoreErrorKind::Conflict,
@@ -165,6 +166,7 @@ fn said(error: Error) -> StoreError {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreErrorKind::Denied,
         Error::NotImplemented { .. } | Error::NotSupported { .. } => StoreErrorKind::Unsupported,
         Error::InvalidPath { .. } | Error::UnknownConfigurationKey { .. } => StoreErrorKind::Invalid,
+        error if says(error, &DENIED) => StoreErrorKind::Denied,
         error if says(error, &MALFORMED) && !says(error, &["RequestTimeout"]) => StoreErrorKind::Invalid,
         error if says(error, &["501 Not Implemented"]) => StoreErrorKind::Unsupported,
         _ => StoreErrorKind::Busy,
@@ -175,6 +177,7 @@ fn said(error: Error) -> StoreError {
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "specified bucket does not exist"];
 /// A range that begins behind the end: there is nothing of it.
 const BEYOND: [&str; 2] = ["416 Range Not Satisfiable", "Wanted range starting at"];
+const DENIED: [&str; 2] = ["401 Unauthorized", "403 Forbidden"];
 const MALFORMED: [&str; 2] = ["400 Bad Request", "redirect without LOCATION"];
 
 fn says(error: &Error, words: &[&str]) -> bool {
@@ -228,6 +231,8 @@ mod tests {
                 },
                 StoreErrorKind::Denied,
             ),
+            (generic(reply("403 Forbidden", "InvalidAccessKeyId")), StoreErrorKind::Denied),
+            (generic(reply("404 Not Found", "<Code>NoSuchBucket</Code>")), StoreErrorKind::NoBucket),
             (generic(reply("400 Bad Request", "InvalidArgument")), StoreErrorKind::Invalid),
             (generic(reply("400 Bad Request", "RequestTimeout")), StoreErrorKind::Busy),
             (generic(reply("501 Not Implemented", "")), StoreErrorKind::Unsupported),

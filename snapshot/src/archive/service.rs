@@ -54,11 +54,11 @@ pub trait Host: Send + Sync + Debug {
     /// The wall clock.
     fn now(&self) -> Micros;
 
-    /// What is live now. Blocks for a moment.
+    /// What is live now, or `None` if that cannot be told yet: then [`PackCalls::changed`] says when. Blocks for a moment.
     ///
     /// # Errors
     /// [`ArchiveError::Local`]; it is asked again later.
-    fn live(&self) -> Result<LiveState, ArchiveError>;
+    fn live(&self) -> Result<Option<LiveState>, ArchiveError>;
 
     /// The store holds this manifest now, and all that it names was read back.
     fn listed(&self, manifest: &Manifest);
@@ -321,7 +321,7 @@ impl Packer {
         let host = Arc::clone(&self.host);
         let live =
             tokio::task::spawn_blocking(move || host.live()).await.map_err(|_| ArchiveError::Closed)??;
-        let LiveState { packs, line, horizon, note, beside } = live;
+        let Some(LiveState { packs, line, horizon, note, beside }) = live else { return Ok(()) };
         let known = self.manifest.manifest();
         // Logs alone are no reason for a change: what a manifest says of them stays right.
         let same = known.line == line

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args as ArgsOf;
 
+use super::Data;
+
 pub(super) const MIGRATE_HELP: &str = "\
 Objects come forward by themselves when the program that registers the steps uses them; this brings all of a namespace
 forward at once. The steps are SQL files, 001_name.sql, 002_name.sql and so on: the same as the program's, in the same order.
@@ -18,9 +20,8 @@ Examples:
 
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Migrate {
-    /// The data directory
-    #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     /// The namespace
     #[arg(long, value_name = "N")]
     pub(crate) ns: String,

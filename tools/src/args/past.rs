@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ArgsOf, Subcommand};
-use lineal::{Micros, ObjectId};
+use lineal::{EngineId, Micros, ObjectId, Selector};
 
-use super::{Address, Dir};
+use super::{Address, Data, Dir, Keeping, Source};
 use crate::{
-    open::parse_id,
+    exit::{Failure, Outcome},
+    open::{parse_engine, parse_id},
     when::{self, When},
 };
 
@@ -74,6 +75,16 @@ Examples:
 
 Of many objects each is restored to the same moment; those that did not exist then are deleted. Run again it finishes what
 was interrupted.
+
+With --from, a new directory is made out of an archive: all of it, one namespace (--ns), or some of its objects. Everything
+is verified before the directory gets its name, and what fails leaves nothing that opens; run again it goes on where it
+was. --at takes a time; what came later stays in the histories. lineal points tells from when to when.
+
+  lineal restore --from s3://backups/rooms --to data --dry-run
+  lineal restore --from s3://backups/rooms --to data
+  lineal restore --from s3://backups/rooms --to data --at 2026-01-31T14:03:00Z --parallel 8
+  lineal restore --from s3://backups/rooms --to lobby --ns rooms --object lobby
+  lineal restore --from s3://backups/rooms --verify-only --json
 ";
 
 pub(super) const FORK_HELP: &str = "\
@@ -235,45 +246,123 @@ pub(crate) struct Bookmark {
 }
 
 #[derive(Debug, ArgsOf)]
-#[command(group = ArgGroup::new("meant").required(true).args(["object", "id", "prefix", "all"]))]
+#[command(group = ArgGroup::new("where").required(true).args(["dir", "from"]))]
+#[command(group = ArgGroup::new("meant").args(["object", "id", "prefix", "all"]))]
 pub(crate) struct Restore {
     /// The data directory
     #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
-    /// The namespace
-    #[arg(long, value_name = "N")]
-    pub(crate) ns: String,
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    keeping: Keeping,
+    /// The archive to restore from, into a new directory
+    #[arg(long, value_name = "URL", conflicts_with_all = ["cause", "force"])]
+    from: Option<String>,
+    /// The directory to make; it is missing or empty
+    #[arg(long, value_name = "DIR", requires = "from")]
+    to: Option<PathBuf>,
+    /// Whose archive, where the place has those of several engines
+    #[arg(long, value_name = "HEX", requires = "from", value_parser = parse_engine)]
+    engine: Option<EngineId>,
+    /// The namespace; of an archive everything is restored without it
+    #[arg(long, value_name = "N", required_unless_present = "from")]
+    ns: Option<String>,
     /// The object, by name
-    #[arg(long, value_name = "O")]
-    pub(crate) object: Option<String>,
+    #[arg(long, value_name = "O", requires = "ns")]
+    object: Option<String>,
     /// The object, by id (for those without a name)
-    #[arg(long, value_name = "HEX", value_parser = parse_id)]
-    pub(crate) id: Option<ObjectId>,
+    #[arg(long, value_name = "HEX", requires = "ns", value_parser = parse_id)]
+    id: Option<ObjectId>,
     /// All objects whose names begin so
-    #[arg(long, value_name = "NAME")]
-    pub(crate) prefix: Option<String>,
+    #[arg(long, value_name = "NAME", requires = "ns")]
+    prefix: Option<String>,
     /// All objects of the namespace
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// To which point in its history; for many objects a time
-    #[arg(long, value_name = "WHEN", value_parser = when::parse)]
-    pub(crate) at: When,
+    #[arg(long, requires = "ns", required_unless_present_any = ["from", "object", "id", "prefix"])]
+    all: bool,
+    /// To which point in its history; for many objects, and for an archive, a time
+    #[arg(long, value_name = "WHEN", required_unless_present = "from", value_parser = when::parse)]
+    at: Option<When>,
     /// Why; kept with the commit
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) cause: String,
-    /// Only say what would change
+    #[arg(long, value_name = "TEXT")]
+    cause: Option<String>,
+    /// Restore from the archive, check everything, and remove it again
+    #[arg(long, requires = "from", conflicts_with = "dry_run")]
+    verify_only: bool,
+    /// Packs to fetch from the archive at a time
+    #[arg(long, value_name = "N", requires = "from", value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: Option<u8>,
+    /// Only say what would change, or be fetched
     #[arg(long)]
-    pub(crate) dry_run: bool,
+    dry_run: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
+/// What `lineal restore` is to do.
+pub(crate) enum Restoring {
+    InPlace(RestoreInPlace),
+    FromArchive(RestoreFrom),
+}
+
+/// Objects of a data directory that are brought back.
+pub(crate) struct RestoreInPlace {
+    pub(crate) data: Data,
+    pub(crate) ns: String,
+    pub(crate) object: Option<String>,
+    pub(crate) id: Option<ObjectId>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) all: bool,
+    pub(crate) at: When,
+    pub(crate) cause: String,
+    pub(crate) dry_run: bool,
+    pub(crate) json: bool,
+}
+
+/// A directory that is made out of an archive.
+pub(crate) struct RestoreFrom {
+    pub(crate) from: Source,
+    pub(crate) to: Option<PathBuf>,
+    /// Only these.
+    pub(crate) only: Option<(String, Selector)>,
+    pub(crate) at: Option<When>,
+    pub(crate) verify_only: bool,
+    pub(crate) parallel: Option<u8>,
+    pub(crate) dry_run: bool,
+    pub(crate) json: bool,
+}
+
+impl Restore {
+    pub(crate) fn what(self) -> Outcome<Restoring> {
+        let Restore { keeping, to, engine, ns, object, id, prefix, all, at, verify_only, parallel, .. } =
+            self;
+        let (dry_run, json) = (self.dry_run, self.json);
+        match (self.dir, self.from, ns, at) {
+            (Some(dir), None, Some(ns), Some(at)) => {
+                let (data, cause) = (Data { dir, keeping }, self.cause.unwrap_or_default());
+                let what = RestoreInPlace { data, ns, object, id, prefix, all, at, cause, dry_run, json };
+                Ok(Restoring::InPlace(what))
+            }
+            (None, Some(url), ns, at) => {
+                let from = Source { url, access: keeping.place.access, engine };
+                let selector = |ns: &str| match (&object, id, prefix) {
+                    (Some(name), ..) => Selector::named(ns, name),
+                    (_, Some(id), _) => Ok(Selector::Objects(vec![id])),
+                    (_, _, Some(prefix)) => Ok(Selector::Prefix(prefix)),
+                    _ => Ok(Selector::All),
+                };
+                let only = ns.map(|ns| selector(&ns).map(|selector| (ns, selector))).transpose()?;
+                let what = RestoreFrom { from, to, only, at, verify_only, parallel, dry_run, json };
+                Ok(Restoring::FromArchive(what))
+            }
+            _ => Err(Failure::usage("name a data directory with --dir, or an archive with --from")),
+        }
+    }
+}
+
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Fork {
-    /// The data directory
-    #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     #[command(flatten)]
     pub(crate) address: Address,
     /// Of which point in its history
@@ -298,9 +387,8 @@ pub(crate) struct Fork {
 
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Pin {
-    /// The data directory
-    #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     #[command(flatten)]
     pub(crate) address: Address,
     /// The pin's name; a pin of the same name moves
@@ -318,9 +406,8 @@ pub(crate) struct Pin {
 
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Unpin {
-    /// The data directory
-    #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     #[command(flatten)]
     pub(crate) address: Address,
     /// The pin's name

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ArgsOf;
 
-use super::{Address, Dir};
+use super::{Address, Data, Dir, Keeping};
 use crate::when::{self, When};
 
 pub(super) const IMPORT_HELP: &str = "\
@@ -47,6 +47,8 @@ pub(crate) struct Import {
     #[arg(long, value_name = "D")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    #[command(flatten)]
     pub(crate) address: Address,
     /// The file
     pub(crate) file: PathBuf,
@@ -82,9 +84,8 @@ pub(crate) struct Export {
 
 #[derive(Debug, ArgsOf)]
 pub(crate) struct Sql {
-    /// The data directory
-    #[arg(long, value_name = "D")]
-    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     #[command(flatten)]
     pub(crate) address: Address,
     /// Which point in its history, for reading (default: now)

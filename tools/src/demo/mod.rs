@@ -7,6 +7,7 @@ mod change;
 mod check;
 mod history;
 mod listing;
+mod lost;
 mod marker;
 mod name;
 mod origin;
@@ -28,7 +29,7 @@ use std::{
 
 use self::{check::Compared, origin::Origin, pairs::Order, repo::Repo, report::Report};
 use crate::{
-    args,
+    args::{self, Data, Keeping},
     exit::{Code, Failure, Outcome},
     open,
     progress::{Progress, say},
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &args::Demo) -> Outcome {
     let (origin, source) = find_origin(args)?;
     let place = Place::prepare(args.dir.as_deref())?;
     say(&format!("{source}\nwriting to {}", place.path().display()));
-    let report = replay_and_check(&origin, source, place.path())?;
+    let report = replay_and_check(&origin, source, &data_of(args, place.path()))?;
     place.end()?;
     let mut out = Output::new();
     let text = if args.json { report.json() } else { report.plain() };
@@ -73,12 +74,19 @@ fn find_origin(args: &args::Demo) -> Outcome<(Origin, String)> {
     }
 }
 
-fn replay_and_check(origin: &Origin, source: String, dir: &Path) -> Outcome<Report> {
-    let mut replayed = replay::run(origin, dir)?;
+/// The directory that the demo writes, with the archive that it keeps, if any.
+fn data_of(args: &args::Demo, dir: &Path) -> Data {
+    let place = args::Place { url: args.archive.clone(), access: args.access.clone() };
+    Data { dir: dir.to_path_buf(), keeping: Keeping { place, force: false } }
+}
+
+fn replay_and_check(origin: &Origin, source: String, data: &Data) -> Outcome<Report> {
+    let dir = &data.dir;
+    let mut replayed = replay::run(origin, data)?;
     let disk_bytes =
         report::disk_bytes(dir).map_err(|error| Failure::io("measuring the directory failed", &error))?;
     let position = replayed.position.clone();
-    let engine = open::read_only_at(dir)?;
+    let engine = open::read_only_at(data)?;
     let stats = engine.stats();
     let (objects, data_bytes) = (stats.objects, stats.pack_bytes + stats.catalog_bytes + stats.log_bytes);
     let with_progress = |what, total, check: &mut dyn FnMut(&mut Progress) -> Outcome<Compared>| {
@@ -97,17 +105,23 @@ fn replay_and_check(origin: &Origin, source: String, dir: &Path) -> Outcome<Repo
     let order = Order::of(origin)?;
     let (mut past, pairs) = past::look(&engine, origin, &order)?;
     engine.close()?;
-    past.undo(dir, origin, &order, &pairs)?;
+    past.undo(data, origin, &order, &pairs)?;
     compared.and(std::mem::take(&mut past.compared));
 
     // With the commits that the restores and the fork made.
-    let engine = open::read_only_at(dir)?;
+    let engine = open::read_only_at(data)?;
     let objects = engine.stats().objects;
     let mut progress = Progress::new("chains verified", objects);
     let verified = engine.verify(&mut |checked| progress.at(checked))?;
     progress.end();
     engine.close()?;
-    Ok(Report { source, replayed, compared, past, verified, disk_bytes, data_bytes })
+    let mut returned = None;
+    if data.keeping.place.url.is_some() {
+        let mut lost = lost::run(data, origin, &position)?;
+        compared.and(std::mem::take(&mut lost.compared));
+        returned = Some(lost);
+    }
+    Ok(Report { source, replayed, compared, past, verified, returned, disk_bytes, data_bytes })
 }
 
 /// Where the demo writes.

@@ -1,7 +1,5 @@
 //! The past that the replay left: read, compared with git, restored, forked and listed.
 
-use std::path::Path;
-
 use lineal::Engine;
 
 use super::{
@@ -11,7 +9,7 @@ use super::{
     pairs::{self, Order, Pair},
     undo::{self, Undone},
 };
-use crate::{exit::Outcome, open, progress::Progress};
+use crate::{args::Data, exit::Outcome, open, progress::Progress};
 
 /// What was seen of the past.
 #[derive(Debug, Default)]
@@ -48,9 +46,9 @@ pub(super) fn look(engine: &Engine, origin: &Origin, order: &Order) -> Outcome<(
 
 impl Past {
     /// Restores, undoes and forks. The files are as they were afterwards; their histories are longer.
-    pub(super) fn undo(&mut self, dir: &Path, origin: &Origin, order: &Order, pairs: &[Pair]) -> Outcome {
+    pub(super) fn undo(&mut self, data: &Data, origin: &Origin, order: &Order, pairs: &[Pair]) -> Outcome {
         let chosen = undo::choose(pairs);
-        let engine = open::writable(dir)?;
+        let engine = open::writable(data)?;
         let mut progress = Progress::new("objects restored", chosen.len() as u64);
         let Undone { restored, forked, compared } =
             undo::check(&engine, origin, order, &chosen, &mut progress)?;

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -14,6 +13,7 @@ use super::{
     origin::{DEMO, Origin},
 };
 use crate::{
+    args::Data,
     exit::{Code, Failure, Outcome},
     open,
     progress::{Progress, say},
@@ -38,7 +38,7 @@ pub(super) struct Replayed {
 }
 
 /// Replays all of it, with a kill in the middle.
-pub(super) fn run(origin: &Origin, dir: &Path) -> Outcome<Replayed> {
+pub(super) fn run(origin: &Origin, data: &Data) -> Outcome<Replayed> {
     let total = origin.count()?;
     let half = total.div_ceil(2);
     let mut replayed = Replayed::default();
@@ -46,7 +46,7 @@ pub(super) fn run(origin: &Origin, dir: &Path) -> Outcome<Replayed> {
 
     // It may run ahead of what is known here, but not to its end: the kill has to hit a replay that goes on.
     let hold_at = total.min(half + (total / 4).max(1));
-    let mut first = Writing::start(origin, dir, Some(hold_at))?;
+    let mut first = Writing::start(origin, data, Some(hold_at))?;
     first.listen(&mut replayed, &mut progress, half)?;
     first.kill(&mut replayed)?;
     replayed.acknowledged = replayed.position.done.commits;
@@ -54,10 +54,10 @@ pub(super) fn run(origin: &Origin, dir: &Path) -> Outcome<Replayed> {
         "killed the writing process after {} acknowledged commits; opening again",
         replayed.acknowledged
     ));
-    look_after_the_kill(origin, dir, &mut replayed)?;
+    look_after_the_kill(origin, data, &mut replayed)?;
 
     let (writing, fsyncs) = (replayed.writing, replayed.fsyncs);
-    let mut second = Writing::start(origin, dir, None)?;
+    let mut second = Writing::start(origin, data, None)?;
     second.listen(&mut replayed, &mut progress, u64::MAX)?;
     second.join()?;
     replayed.writing += writing;
@@ -71,8 +71,8 @@ pub(super) fn run(origin: &Origin, dir: &Path) -> Outcome<Replayed> {
 }
 
 /// Everything that was acknowledged has to be there, and nothing else but what was in flight.
-fn look_after_the_kill(origin: &Origin, dir: &Path, replayed: &mut Replayed) -> Outcome {
-    let engine = open::read_only_at(dir)?;
+fn look_after_the_kill(origin: &Origin, data: &Data, replayed: &mut Replayed) -> Outcome {
+    let engine = open::read_only_at(data)?;
     let position = marker::read(&marker::object(&engine.existing_namespace(DEMO)?)?)?;
     replayed.found = position.done.commits;
     let mut compared = Compared::default();
@@ -99,11 +99,12 @@ struct Writing {
 }
 
 impl Writing {
-    fn start(origin: &Origin, dir: &Path, hold_at: Option<u64>) -> Outcome<Writing> {
+    fn start(origin: &Origin, data: &Data, hold_at: Option<u64>) -> Outcome<Writing> {
         let program =
             std::env::current_exe().map_err(|error| Failure::io("this program cannot be found", &error))?;
         let mut command = Command::new(program);
-        command.arg("demo-writer").arg("--dir").arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("demo-writer").arg("--dir").arg(&data.dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        data.keeping.place.pass_to(&mut command);
         if let Origin::Git(repo) = origin {
             command.arg("--repo").arg(repo.path()).arg("--tip").arg(&repo.tip);
             if let Some(base) = &repo.base {

@@ -4,8 +4,15 @@ use std::{fs, io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use lineal::VerifyReport;
 
-use super::{change::short, check::Compared, listing::Listing, marker::Totals, past::Past, replay::Replayed};
-use crate::{json::Line, verify};
+use super::{
+    change::short, check::Compared, listing::Listing, lost::Returned, marker::Totals, past::Past,
+    replay::Replayed,
+};
+use crate::{
+    amounts::{count, size},
+    json::Line,
+    verify,
+};
 
 /// The whole run.
 #[derive(Debug)]
@@ -16,6 +23,8 @@ pub(super) struct Report {
     pub(super) compared: Compared,
     pub(super) past: Past,
     pub(super) verified: VerifyReport,
+    /// What came back from the archive, if there is one.
+    pub(super) returned: Option<Returned>,
     pub(super) disk_bytes: u64,
     /// What of this is packs, catalog and log in use. The rest is prepared for later commits, or kept for a full disk.
     pub(super) data_bytes: u64,
@@ -51,6 +60,9 @@ impl Report {
         line.json("past", &self.past_json());
         let mut verified = Line::new();
         verify::fields(&self.verified, &mut verified);
+        if let Some(returned) = &self.returned {
+            line.json("archive", &returned_json(returned));
+        }
         line.json("verified", &verified.end()).number("mismatches", self.compared.mismatches);
         line.end()
     }
@@ -137,12 +149,45 @@ impl Report {
             "verified",
             format!("{} chains, {} commits", count(self.verified.objects), count(self.verified.commits)),
         );
+        if let Some(returned) = &self.returned {
+            text += &row("archive", returned_plain(returned));
+        }
         text += &row("mismatches", count(self.compared.mismatches));
         for mismatch in &self.compared.told {
             text += &format!("    {mismatch}\n");
         }
         text
     }
+}
+
+fn returned_json(returned: &Returned) -> String {
+    let mut line = Line::new();
+    line.text("store", &returned.store).text("engine", &returned.engine);
+    line.number("spilled_packs", returned.spilled_packs).number("spilled_bytes", returned.spilled_bytes);
+    line.decimal("attached_ms", millis(returned.attached));
+    line.number("gets_to_attach", returned.first.gets).number("bytes_to_attach", returned.first.bytes_read);
+    line.number("gets", returned.all.gets).number("bytes_read", returned.all.bytes_read);
+    let mut verified = Line::new();
+    verify::fields(&returned.verified, &mut verified);
+    line.json("verified", &verified.end()).end()
+}
+
+fn returned_plain(returned: &Returned) -> String {
+    format!(
+        "{} packs ({}) spilled, the directory deleted, attached in {:.1} ms with {} of {} GETs ({} of {});\n    \
+         {} files were compared again, {} chains verified; engine {} stays in {}",
+        count(returned.spilled_packs),
+        size(returned.spilled_bytes),
+        millis(returned.attached),
+        count(returned.first.gets),
+        count(returned.all.gets),
+        size(returned.first.bytes_read),
+        size(returned.all.bytes_read),
+        count(returned.verified.objects),
+        count(returned.verified.objects),
+        returned.engine,
+        returned.store
+    )
 }
 
 /// Newest commits of the two lists that are printed.
@@ -169,14 +214,6 @@ fn listed(listing: &Listing) -> String {
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
-}
-
-fn count(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
-}
-
-fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
 }
 
 /// Bytes that a data directory takes on disk.

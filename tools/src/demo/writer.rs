@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use lineal::{Engine, Gated, Namespace, Object, Options, Tx};
+use lineal::{Engine, Gated, Namespace, Object, Tx};
 
 use super::{
     acks::{self, Acks, Opened},
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     args,
     exit::{Failure, Outcome},
+    open,
 };
 
 /// Files in one transaction. A commit that touches more is several, each with its own position.
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &args::DemoWriter) -> Outcome {
         _ => Origin::Sample,
     };
     let started = Instant::now();
-    let engine = Options::new().open(&args.dir)?;
+    let engine = open::writing(&args.keeping).open(&args.dir)?;
     let opened = started.elapsed();
     let files = engine.namespace(FILES)?;
     let marker = marker::object(&engine.namespace(DEMO)?)?;

@@ -4,6 +4,7 @@
 //! goes, with its gate, through a bounded queue to a second thread that waits for each gate and writes the reply. So
 //! replies keep the order of the requests, and one fsync serves all requests that arrived while the last one ran.
 
+mod archived;
 mod lines;
 mod past;
 mod reply;
@@ -15,7 +16,7 @@ mod writer;
 
 use std::io;
 
-use lineal::{Engine, Options};
+use lineal::{Durability, Engine, Options};
 
 use self::{
     lines::{Lines, Next},
@@ -25,7 +26,7 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    args,
+    archive, args,
     exit::{Failure, Outcome},
     sync::{Arc, mpsc, thread},
 };
@@ -36,7 +37,7 @@ use crate::{
 const QUEUE_MAX: usize = 4096;
 
 pub(crate) fn run(args: &args::Exec) -> Outcome {
-    let engine = Options::new().open(&args.dir)?;
+    let engine = open(args)?;
     let room = Arc::new(Room::new());
     let (queue, replies) = mpsc::sync_channel(QUEUE_MAX);
     let writer = Writer::new(engine.clone(), Arc::clone(&room), replies);
@@ -52,6 +53,20 @@ pub(crate) fn run(args: &args::Exec) -> Outcome {
     wrote?;
     read?;
     closed
+}
+
+fn open(args: &args::Exec) -> Outcome<Engine> {
+    let mut archive = archive::of_writer(&args.keeping);
+    if let Some(bytes) = args.local_bytes {
+        archive = archive.map(|archive| archive.local_bytes(bytes));
+    }
+    let durability = match args.durability {
+        args::Durability::Local => Durability::Local,
+        args::Durability::Archived => Durability::Archived,
+    };
+    let options = archive.into_iter().fold(Options::new().durability(durability), Options::archive);
+    let options = args.engine.into_iter().fold(options, Options::engine_id);
+    Ok(if args.attach { options.attach(&args.dir)? } else { options.open(&args.dir)? })
 }
 
 /// Reads and runs requests until there are no more, or nobody answers them any more.

@@ -3,7 +3,7 @@
 use lineal::{Error, Gated};
 use serde_json::Value;
 
-use crate::json::Line;
+use crate::{exit, json::Line};
 
 /// Memory that a waiting reply takes besides its text, in bytes.
 ///
@@ -104,7 +104,7 @@ pub(super) struct Reply {
 }
 
 fn tell(error: &Error, line: &mut Line) {
-    line.text("error", error.name()).text("message", &error.to_string());
+    line.text("error", error.name()).text("message", &exit::message_of(error));
     match error {
         Error::Conflict { expected, actual } => {
             line.number("expected", *expected).number("actual", *actual);

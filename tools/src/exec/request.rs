@@ -1,6 +1,6 @@
 //! Requests as they come in: JSON, checked for shape before anything is done.
 
-use lineal::{Micros, ObjectId, rusqlite::types::Value as SqlValue};
+use lineal::{Durability, Micros, ObjectId, rusqlite::types::Value as SqlValue};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -29,6 +29,8 @@ pub(super) enum Named {
 pub(super) struct Terms {
     pub(super) cause: Option<String>,
     pub(super) expect_seq: Option<u64>,
+    /// What a transaction's reply waits for, at least.
+    pub(super) durability: Option<Durability>,
 }
 
 pub(super) enum Op {
@@ -125,6 +127,8 @@ pub(super) enum Request {
     Purge { target: Target, terms: Terms },
     VerifyObject(Target),
     VerifyAll,
+    Archive,
+    Spill { ns: Option<String> },
     Sync,
     Checkpoint,
     Stat,
@@ -159,7 +163,7 @@ impl Fields {
             }
             "txn" => Request::Write(self.write(&Terms::default())?),
             "many" => {
-                let shared = Terms { cause: self.terms(&Terms::default())?.cause, expect_seq: None };
+                let shared = Terms { expect_seq: None, ..self.terms(&Terms::default())? };
                 let txns = self.items("txns")?.into_iter().map(|mut txn| txn.write(&shared));
                 Request::Many(txns.collect::<Result<_, _>>()?)
             }
@@ -220,6 +224,8 @@ impl Fields {
             "restore_many" => Request::RestoreMany(self.restore_many()?),
             "verify" if self.has("ns") || self.has("obj") => Request::VerifyObject(self.target()?),
             "verify" => Request::VerifyAll,
+            "archive" => Request::Archive,
+            "spill" => Request::Spill { ns: self.text_if_there("ns")? },
             "sync" => Request::Sync,
             "checkpoint" => Request::Checkpoint,
             "stat" => Request::Stat,
@@ -335,8 +341,20 @@ impl Fields {
     }
 
     fn terms(&mut self, shared: &Terms) -> Result<Terms, Malformed> {
-        let own = Terms { cause: self.text_if_there("cause")?, expect_seq: self.number("expect_seq")? };
-        Ok(Terms { cause: own.cause.or_else(|| shared.cause.clone()), expect_seq: own.expect_seq })
+        Ok(Terms {
+            cause: self.text_if_there("cause")?.or_else(|| shared.cause.clone()),
+            expect_seq: self.number("expect_seq")?,
+            durability: self.durability()?.or(shared.durability),
+        })
+    }
+
+    fn durability(&mut self) -> Result<Option<Durability>, Malformed> {
+        match self.text_if_there("durability")?.as_deref() {
+            None => Ok(None),
+            Some("local") => Ok(Some(Durability::Local)),
+            Some("archived") => Ok(Some(Durability::Archived)),
+            Some(other) => Err(format!("\"durability\" is \"local\" or \"archived\", not {other:?}")),
+        }
     }
 
     fn target(&mut self) -> Result<Target, Malformed> {

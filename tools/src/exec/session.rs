@@ -87,6 +87,8 @@ impl Session {
             Request::RestoreMany(wanted) => self.restore_many(&wanted),
             Request::VerifyObject(target) => self.verify_object(&target),
             Request::VerifyAll => self.verify_all(),
+            Request::Archive => self.archive(),
+            Request::Spill { ns } => self.spill(ns.as_deref()),
             Request::Sync => self.sync(),
             Request::Checkpoint => self.checkpoint(),
             Request::Stat => {
@@ -332,6 +334,9 @@ fn apply(tx: &mut Tx<'_>, write: &Write) -> Result<Vec<String>, Error> {
     }
     if let Some(cause) = &write.terms.cause {
         tx.cause(cause.as_str())?;
+    }
+    if let Some(durability) = write.terms.durability {
+        tx.durability(durability)?;
     }
     for op in &write.ops {
         match op {

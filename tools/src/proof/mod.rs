@@ -29,7 +29,8 @@ pub(crate) fn run(args: &args::Proof) -> Outcome {
 }
 
 fn make(args: &args::Proof, dir: &std::path::Path) -> Outcome {
-    let engine = open::read_only(&args::Dir { dir: dir.to_path_buf(), salvage: false })?;
+    let engine =
+        open::read_only(&args::Dir { dir: dir.to_path_buf(), salvage: false, place: args.place.clone() })?;
     let mut out = Output::new();
     if let Some(size) = args.since {
         out.line(&file::of_consistency(&engine.prove_since(size)?))?;

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &args::Sql) -> Outcome {
     }
     let target = match look(args, &inputs)? {
         Some(target) => target,
-        None => Target::writable(&args.dir, &args.address, &args.cause)?,
+        None => Target::writable(&args.data, &args.address, &args.cause)?,
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
     for part in inputs.chunks(if args.each { 1 } else { inputs.len() }) {
@@ -59,13 +59,13 @@ fn look(args: &args::Sql, inputs: &[Input<'_>]) -> Outcome<Option<Target>> {
     if target::needs_writing(inputs, None) {
         return Ok(None);
     }
-    let engine = open::read_only_at(&args.dir)?;
+    let engine = open::read_only_at(&args.data)?;
     let view = newest(&engine, args)?;
     Ok((!target::needs_writing(inputs, Some(&view))).then_some(Target::Past(view)))
 }
 
 fn past(args: &args::Sql) -> Outcome<Target> {
-    let engine = open::read_only_at(&args.dir)?;
+    let engine = open::read_only_at(&args.data)?;
     let Some(at) = &args.at else { return Ok(Target::Past(newest(&engine, args)?)) };
     let object = open::object_with_history(&engine, &args.address)?;
     Ok(Target::Past(at.view(&object)?))
@@ -90,7 +90,7 @@ fn read_script() -> Outcome<String> {
 fn prompt(args: &args::Sql, format: Format) -> Outcome {
     let target = match args.at.is_some() || args.read_only {
         true => past(args)?,
-        false => Target::writable(&args.dir, &args.address, &args.cause)?,
+        false => Target::writable(&args.data, &args.address, &args.cause)?,
     };
     prompt::talk(&target, format, &mut io::stdin().lock(), &mut io::stdout())?;
     target.close()

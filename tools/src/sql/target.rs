@@ -1,9 +1,6 @@
 //! What statements run on.
 
-use std::{
-    io::{self, Seek, Write},
-    path::Path,
-};
+use std::io::{self, Seek, Write};
 
 use lineal::{Engine, Error, Object, Sql, View};
 
@@ -13,7 +10,7 @@ use super::{
     split::{self, Input},
 };
 use crate::{
-    args::Address,
+    args::{Address, Data},
     exit::{Failure, Outcome},
     open,
 };
@@ -30,8 +27,8 @@ pub(super) enum Target {
 
 impl Target {
     /// The object that the arguments name, open for writing. Namespace and object are made if they are missing.
-    pub(super) fn writable(dir: &Path, address: &Address, cause: &str) -> Outcome<Target> {
-        let engine = open::writable(dir)?;
+    pub(super) fn writable(data: &Data, address: &Address, cause: &str) -> Outcome<Target> {
+        let engine = open::writable(data)?;
         let object = open::new_object(&engine, address)?;
         Ok(Target::Now { engine, object, cause: cause.to_owned() })
     }

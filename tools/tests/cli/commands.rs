@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::support::{Exec, code, dump, lineal, run, stdout, text};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "demo", "exec", "objects", "get", "dump", "verify", "stat", "history", "show", "at", "diff", "blame",
-    "bookmark", "restore", "fork", "pin", "unpin", "pins", "migrate",
+    "bookmark", "restore", "fork", "pin", "unpin", "pins", "migrate", "points", "archive",
 ];
 
 fn filled(dir: &Path) {
