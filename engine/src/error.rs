@@ -236,6 +236,11 @@ pub enum Error {
         /// The epoch that took over.
         by: u64,
     },
+    /// Something is to be archived and the engine was opened without an archive. Nothing was changed.
+    #[error(
+        "this asks for Durability::Archived and the engine has no archive: open it with one, or set the durability of engine and namespace to Local"
+    )]
+    NoArchive,
     /// The engine is closed.
     #[error("the engine is closed")]
     Closed,
@@ -340,7 +345,8 @@ impl Error {
             | Error::OtherEngine
             | Error::InvalidDirectory { .. }
             | Error::NewerVersion { .. }
-            | Error::ReadOnly => ErrorKind::Invalid,
+            | Error::ReadOnly
+            | Error::NoArchive => ErrorKind::Invalid,
         }
     }
 
@@ -387,6 +393,7 @@ impl Error {
             #[cfg(feature = "archive")]
             Error::Archive(error) => name_of(error),
             Error::Fenced { .. } => "Fenced",
+            Error::NoArchive => "NoArchive",
             Error::Closed => "Closed",
             Error::Other(_) => "Other",
         }

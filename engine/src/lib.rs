@@ -72,6 +72,7 @@ pub use self::{
     },
     error::{Error, ErrorKind, OtherError, Result},
     gate::{
+        durability::Durability,
         event::Cx,
         output::{GateFuture, Gated},
     },

@@ -3,13 +3,13 @@
 use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
 
 use crate::{
-    Error, Object, Result,
+    Durability, Error, Object, Result,
     engine::{EngineInner, listing::Objects, system},
     migration::Steps,
     object::id,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct NamespaceInner {
     /// What brings the objects' schema forward.
     pub(crate) steps: Steps,
     dropped: AtomicBool,
+    /// What gates of its objects wait for, at least: the higher of the engine's and its own.
+    level: AtomicU8,
     bytes: AtomicI64,
     objects: AtomicI64,
     // `u64::MAX` is no limit.
@@ -181,7 +183,7 @@ impl Namespace {
     /// As [`Gated::wait`](crate::Gated::wait).
     pub fn set_quotas(&self, quotas: Quotas) -> Result<()> {
         self.inner.check()?;
-        system::write_namespace(&self.engine, &self.inner.name, self.inner.id, quotas).wait()?;
+        system::write_namespace(&self.engine, &self.inner, quotas).wait()?;
         self.inner.set_quotas(quotas);
         Ok(())
     }
@@ -206,6 +208,7 @@ impl NamespaceInner {
             name: name.to_owned(),
             steps: Steps::none(),
             dropped: AtomicBool::new(false),
+            level: AtomicU8::new(Durability::Local as u8),
             objects: AtomicI64::new(usage.0),
             bytes: AtomicI64::new(usage.1),
             bytes_max: AtomicU64::new(u64::MAX),
@@ -234,6 +237,16 @@ impl NamespaceInner {
     /// Objects and bytes in use.
     pub(crate) fn used(&self) -> (i64, i64) {
         (self.objects.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// What gates of its objects wait for, at least.
+    #[inline]
+    pub(crate) fn level(&self) -> Durability {
+        Durability::from_byte(self.level.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_level(&self, level: Durability) {
+        self.level.store(level as u8, Ordering::Relaxed);
     }
 
     #[inline]

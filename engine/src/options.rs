@@ -4,7 +4,7 @@ use std::{fmt, path::Path, time::Duration};
 
 use lineal_wal::{Disk, Micros, RealDisk};
 
-use crate::{Engine, Result, sync::Arc};
+use crate::{Durability, Engine, Result, sync::Arc};
 
 /// A source of wall-clock time, in microseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
@@ -35,6 +35,7 @@ pub struct Options {
     pub(crate) ballast_bytes: u64,
     pub(crate) segment_bytes_min: u64,
     pub(crate) segment_bytes_max: u64,
+    pub(crate) durability: Durability,
     pub(crate) background: bool,
     pub(crate) salvage: bool,
     pub(crate) clock: Clock,
@@ -82,6 +83,7 @@ impl Options {
             ballast_bytes: 4 << 20,
             segment_bytes_min: 1 << 20,
             segment_bytes_max: 64 << 20,
+            durability: Durability::Local,
             background: true,
             salvage: false,
             clock: Arc::new(wall_clock),
@@ -161,6 +163,15 @@ impl Options {
     pub fn segment_bytes(mut self, min: u64, max: u64) -> Self {
         self.segment_bytes_min = min.max(64 << 10);
         self.segment_bytes_max = max.max(self.segment_bytes_min);
+        self
+    }
+
+    /// What the gates of all objects wait for, at least (default: [`Durability::Local`]). An engine that is opened for reading
+    /// archives nothing and takes no notice.
+    ///
+    /// [`Durability::Archived`] without an archive fails the opening with [`NoArchive`](crate::Error::NoArchive).
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
         self
     }
 

@@ -6,4 +6,5 @@ pub mod model;
 pub mod s3;
 pub mod script;
 pub mod sql;
+pub mod workload;
 pub mod world;

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use lineal::{Bookmark, Engine, Error, Micros, Object, Options, Result, Tx};
+use lineal::{Bookmark, Engine, Error, Micros, Object, Options, Result, Tx, archive::ArchiveOptions};
 use lineal_wal::sim::SimDisk;
 
 use crate::model::{Entries, ObjectState, State, Step, Write, name};
@@ -41,6 +41,7 @@ pub fn options_at(disk: &SimDisk, seed: u64, time: &Arc<AtomicU64>) -> Options {
 pub struct World {
     disk: SimDisk,
     seed: u64,
+    archive: Option<ArchiveOptions>,
     engine: Option<Engine>,
 }
 
@@ -51,7 +52,17 @@ impl World {
     /// What opening says.
     pub fn open(disk: &SimDisk, seed: u64) -> Result<World> {
         let engine = options(disk, seed).open("simulated")?;
-        Ok(World { disk: disk.clone(), seed, engine: Some(engine) })
+        Ok(World { disk: disk.clone(), seed, archive: None, engine: Some(engine) })
+    }
+
+    /// Opens the engine that is on the disk with its archive, or, on an empty disk, the one that is in the archive.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn open_archived(disk: &SimDisk, seed: u64, archive: &ArchiveOptions, attach: bool) -> Result<World> {
+        let options = options(disk, seed).archive(archive.clone());
+        let engine = if attach { options.attach("simulated") } else { options.open("simulated") }?;
+        Ok(World { disk: disk.clone(), seed, archive: Some(archive.clone()), engine: Some(engine) })
     }
 
     /// The engine.
@@ -110,7 +121,11 @@ impl World {
                 if let Some(engine) = self.engine.take() {
                     engine.close()?;
                 }
-                self.engine = Some(options(&self.disk, self.seed + 1).open("simulated")?);
+                let mut options = options(&self.disk, self.seed + 1);
+                if let Some(archive) = &self.archive {
+                    options = options.archive(archive.clone());
+                }
+                self.engine = Some(options.open("simulated")?);
                 Ok(())
             }
         }

@@ -76,8 +76,7 @@ fn a_lost_machine_comes_back_from_the_archive() {
     // As if the machine were gone: nothing is closed in order.
     std::mem::forget(engine);
     let restored = place.at("restored");
-    let report =
-        archive::restore(&place.archive(), &restored, &RestoreOptions::new(), &mut |_| ()).unwrap();
+    let report = archive::restore(&place.archive(), &restored, &RestoreOptions::new(), &mut |_| ()).unwrap();
     assert_eq!(report.objects, 50);
     let engine = Engine::open(&restored).unwrap();
     check(&engine, 500);
@@ -164,7 +163,10 @@ fn a_writer_that_was_taken_over_is_told_nothing_is_archived() {
     let seen = other.existing_namespace("rooms").unwrap().object("late").unwrap();
     assert!(matches!(seen.info(), Err(Error::NotFound { .. })));
     other.close().unwrap();
-    drop(engine);
+    drop((room, rooms, engine));
     let stale = place.open("data");
-    assert!(matches!(&stale, Err(Error::Archive(error)) if error.to_string().contains("not what this engine knows")), "{stale:?}");
+    assert!(
+        matches!(&stale, Err(Error::Archive(error)) if error.to_string().contains("not what this engine knows")),
+        "{stale:?}"
+    );
 }

@@ -3,55 +3,12 @@
 
 use lineal_tests::{
     chooser::chooser,
-    damage::{filler, put},
-    model::{self, State, Step, Write},
+    damage::put,
+    model::{self, State, Step},
+    workload::{every_feature, states},
     world::{self, World},
 };
 use lineal_wal::sim::SimDisk;
-
-/// Every feature that writes, in few steps: first commits, overwriting, rotation, checkpoints, leaves, deletes, purge,
-/// transactions over two objects, restores, forks, compaction, a clean reopen.
-fn workload() -> Vec<Step> {
-    vec![
-        Step::Commit(0, vec![put("a", "1")]),
-        Step::Many([0, 1], vec![put("b", "2"), put("c", "3")]),
-        Step::Checkpoint,
-        Step::Commit(1, vec![Write::Delete("b".into()), put("d", "4")]),
-        Step::Commit(2, (0..8).map(|at| filler(&format!("key {at}"), 9_000)).collect()),
-        Step::Checkpoint,
-        Step::Hibernate(2),
-        Step::Commit(2, vec![Write::DeleteRange("key 2".into(), "key 4".into()), put("key 9", "5")]),
-        Step::Delete(0),
-        Step::Restore(0, 1),
-        Step::Fork(2, 1, 4),
-        Step::Checkpoint,
-        Step::Restore(2, 1),
-        Step::Commit(4, vec![put("fork", "9"), Write::Delete("key 1".into())]),
-        Step::Fork(4, 2, 5),
-        Step::Commit(0, vec![put("again", "6")]),
-        Step::Purge(1),
-        Step::Commit(3, vec![filler("large", 40_000)]),
-        Step::Checkpoint,
-        Step::Compact,
-        Step::Restore(4, 1),
-        Step::Purge(5),
-        Step::Commit(1, vec![put("after", "7")]),
-        Step::Commit(2, vec![Write::DeleteAll, put("only", "8")]),
-        Step::Reopen,
-        Step::Commit(3, vec![put("last", "9")]),
-    ]
-}
-
-/// The states after each number of steps, with what they remember.
-fn states(steps: &[Step]) -> Vec<State> {
-    let mut state = State::new();
-    let mut states = vec![state.clone()];
-    for step in steps {
-        model::apply(&mut state, step);
-        states.push(state.clone());
-    }
-    states
-}
 
 /// Runs the workload until the power goes. Returns how many steps were acknowledged.
 fn run_until_off(disk: &SimDisk, steps: &[Step]) -> usize {
@@ -89,7 +46,7 @@ fn check(disk: &SimDisk, states: &[State], acknowledged: usize, context: &str) {
 
 #[test]
 fn a_crash_at_every_operation_leaves_a_prefix_with_all_that_was_acknowledged() {
-    let steps = workload();
+    let steps = every_feature();
     let states = states(&steps);
     let whole = SimDisk::new();
     assert_eq!(run_until_off(&whole, &steps), steps.len());
@@ -112,7 +69,7 @@ fn a_crash_at_every_operation_leaves_a_prefix_with_all_that_was_acknowledged() {
 
 #[test]
 fn a_crash_during_recovery_changes_nothing_that_was_recovered() {
-    let steps = workload();
+    let steps = every_feature();
     let states = states(&steps);
     let whole = SimDisk::new();
     run_until_off(&whole, &steps);
@@ -143,7 +100,7 @@ fn a_crash_during_recovery_changes_nothing_that_was_recovered() {
 
 #[test]
 fn a_kill_at_every_operation_loses_nothing_that_was_acknowledged() {
-    let steps = workload();
+    let steps = every_feature();
     let states = states(&steps);
     let whole = SimDisk::new();
     run_until_off(&whole, &steps);

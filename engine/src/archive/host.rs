@@ -63,12 +63,8 @@ fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
     let state = engine.checkpointing.lock();
     let line = engine.line();
     let to = Extent { published: state.summary.published, size: state.summary.tree.size() };
-    let packs: Result<Vec<LocalPack>> = engine
-        .catalog
-        .live()
-        .iter()
-        .map(|pack| Ok(LocalPack::open(&*engine.disk, pack.number())?))
-        .collect();
+    let packs: Result<Vec<LocalPack>> =
+        engine.catalog.live().iter().map(|pack| Ok(LocalPack::open(&*engine.disk, pack.number())?)).collect();
     drop(state);
     let mut beside = Vec::new();
     let note = if to.published == known.root.map_or(0, |(published, _)| published) {

@@ -84,12 +84,8 @@ impl Marker {
 }
 
 fn decode(bytes: &[u8]) -> Result<Marker> {
-    let damaged = |reason: &str| Error::Damaged {
-        file: FILE.into(),
-        offset: 0,
-        object: None,
-        reason: reason.into(),
-    };
+    let damaged =
+        |reason: &str| Error::Damaged { file: FILE.into(), offset: 0, object: None, reason: reason.into() };
     let Some((head, crc)) = bytes.split_last_chunk::<4>().filter(|(head, _)| head.len() >= HEAD_BYTES) else {
         return Err(damaged("it is cut"));
     };
@@ -105,7 +101,8 @@ fn decode(bytes: &[u8]) -> Result<Marker> {
     }
     let base = head[16..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let (base, owes_roots) = (PackNumber(base & !OWES_ROOTS), base & OWES_ROOTS != 0);
-    let store = std::str::from_utf8(&head[HEAD_BYTES..]).map_err(|_| damaged("the store's name is no text"))?;
+    let store =
+        std::str::from_utf8(&head[HEAD_BYTES..]).map_err(|_| damaged("the store's name is no text"))?;
     if store.len() != word(12) as usize {
         return Err(damaged("it has another length than it says"));
     }

@@ -6,6 +6,7 @@
 //! knows of it.
 
 mod attach;
+mod care;
 mod host;
 mod log;
 mod marker;
@@ -31,19 +32,20 @@ use lineal_snapshot::{
 use lineal_wal::{Disk, EngineId, Epoch, Lsn};
 
 pub use self::{
+    care::{Collected, Damage, ScrubReport, Standing, engines, gc, scrub, standing, verify},
     options::ArchiveOptions,
     restore::{
-        Point, Points, RestoreOptions, RestorePlan, RestoreReport, RestoreStep, plan, points, restore, verify_only,
+        Point, Points, RestoreOptions, RestorePlan, RestoreReport, RestoreStep, plan, points, restore,
+        verify_only,
     },
     spill::Spilled,
     status::ArchiveStatus,
 };
 pub use lineal_snapshot::archive::{
-    Answer, ArchiveError, ArchiveErrorKind, Found, LeaseTerm, Location, Pace, Patience, Rhythm, Source, Store,
-    StoreError, StoreErrorKind, Tag, Traffic, When,
+    Answer, ArchiveError, ArchiveErrorKind, Found, LeaseTerm, Location, Pace, Patience, Rhythm, Source,
+    Store, StoreError, StoreErrorKind, Tag, Traffic, When,
 };
 
-pub(crate) use self::{marker::explain_missing, opening::Opening};
 use self::{
     host::EngineHost,
     log::EngineLog,
@@ -53,6 +55,7 @@ use self::{
     options::Connection,
     roots::{Part, Presence},
 };
+pub(crate) use self::{marker::explain_missing, opening::Opening};
 use crate::{
     Engine, Error, Result,
     engine::EngineInner,
@@ -168,7 +171,8 @@ impl Archive {
             Arc::clone(&writing.packs),
         )
         .rhythm(self.options.rhythm)
-        .term(self.options.term);
+        .term(self.options.term)
+        .grace(self.options.grace);
         let (shared, weak) = (Arc::clone(&writing.shared), Arc::downgrade(engine));
         self.connection.runtime.spawn(async move {
             let ended = service.run().await;
@@ -187,7 +191,8 @@ impl Archive {
             return;
         }
         let (connection, parts, id) = (self.connection.clone(), self.parts.clone(), self.engine);
-        let (local, presence, engine) = (Arc::clone(&self.local), Arc::clone(&self.roots), Arc::downgrade(engine));
+        let (local, presence, engine) =
+            (Arc::clone(&self.local), Arc::clone(&self.roots), Arc::downgrade(engine));
         let fetch = move || {
             while engine.strong_count() > 0 {
                 let fetched = roots::fetch(&connection, id, &parts, &local).and_then(|()| {
@@ -270,11 +275,8 @@ impl Archive {
             if let Some(ended) = &state.ended {
                 return ended.clone().map_err(Error::from);
             }
-            let now = (
-                writing.calls.archived(),
-                state.generation,
-                self.connection.client.traffic().bytes_written,
-            );
+            let now =
+                (writing.calls.archived(), state.generation, self.connection.client.traffic().bytes_written);
             if now != last {
                 (last, since) = (now, Instant::now());
             }
@@ -298,10 +300,11 @@ fn ends_writing(error: &ArchiveError) -> bool {
 /// Tells everybody who waits for the archive that it ended.
 fn fail(engine: &Weak<EngineInner>, error: &ArchiveError) {
     if let Some(engine) = engine.upgrade() {
-        engine.output.archived.fail(error.clone().into());
+        // In this order: who is told that a gate failed finds that nothing more is taken.
         if ends_writing(error) {
             engine.fence(error.clone().into());
         }
+        engine.output.archived.fail(error.clone().into());
     }
 }
 

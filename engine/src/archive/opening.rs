@@ -77,9 +77,14 @@ impl Opening {
             return Err(ArchiveError::Missing { store, key }.into());
         }
         let known = known_packs(&**local, marker.as_ref())?;
-        let visible: Vec<_> =
-            manifest.iter().flat_map(|found| &found.packs).filter(|pack| pack.number <= known).cloned().collect();
-        if let Some(found) = manifest.as_ref().filter(|found| !read_only && found.packs.len() > visible.len()) {
+        let visible: Vec<_> = manifest
+            .iter()
+            .flat_map(|found| &found.packs)
+            .filter(|pack| pack.number <= known)
+            .cloned()
+            .collect();
+        if let Some(found) = manifest.as_ref().filter(|found| !read_only && found.packs.len() > visible.len())
+        {
             return Err(diverged(found.engine, "it has packs that this directory never made or read"));
         }
         let tier = Tier::new(
@@ -161,11 +166,8 @@ impl Opening {
         let store = self.connection.client.name().to_owned();
         let marker = Marker::read(&*self.local)?;
         if marker.as_ref().is_none_or(|marker| marker.store != store) {
-            let marker = marker.unwrap_or(Marker {
-                base: PackNumber(0),
-                owes_roots: false,
-                store: String::new(),
-            });
+            let marker =
+                marker.unwrap_or(Marker { base: PackNumber(0), owes_roots: false, store: String::new() });
             Marker { store, ..marker }.write(&*self.local)?;
         }
         Ok(())
@@ -184,7 +186,8 @@ impl Opening {
 
     /// What the open engine keeps of it.
     pub(crate) fn into_archive(self) -> Archive {
-        let note = self.manifest.as_ref().and_then(|manifest| Note::decode(&manifest.note)).unwrap_or_default();
+        let note =
+            self.manifest.as_ref().and_then(|manifest| Note::decode(&manifest.note)).unwrap_or_default();
         let writing = self.taken.map(|taken| Writing::new(taken, self.manifest.as_ref()));
         Archive {
             roots: Presence::new(!self.owes_roots),
@@ -286,7 +289,7 @@ fn ahead(engine: EngineId) -> ArchiveError {
 }
 
 /// Machine and directory.
-fn holder_of(dir: &Path) -> String {
+pub(super) fn holder_of(dir: &Path) -> String {
     let machine = rustix::system::uname();
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     format!("{}:{}", machine.nodename().to_string_lossy(), dir.display())

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use lineal_snapshot::archive::{Client, LeaseTerm, Location, Pace, Patience, RealPace, Rhythm, Runtime, Store};
+use lineal_snapshot::archive::{
+    Client, LeaseTerm, Location, Pace, Patience, RealPace, Rhythm, Runtime, Store, engines,
+};
+use lineal_wal::EngineId;
 
 use crate::{Result, options::Random, sync::Arc};
 
@@ -171,7 +174,7 @@ impl ArchiveOptions {
             Some(pace) => Arc::clone(pace),
             None => Arc::new(RealPace::new(Arc::clone(random))),
         };
-        Ok(Connection { client: Client::new(Arc::clone(&store), pace, self.patience), store, runtime })
+        Ok(Connection { client: Client::new(store, pace, self.patience), runtime })
     }
 
     pub(super) fn open_store(&self) -> Result<Arc<dyn Store>> {
@@ -185,7 +188,14 @@ impl ArchiveOptions {
 /// A store that can be talked to.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    pub(super) store: Arc<dyn Store>,
     pub(super) client: Client,
     pub(super) runtime: Arc<Runtime>,
+}
+
+impl Connection {
+    /// The engines that have an archive there.
+    pub(super) fn engines(&self) -> Result<Vec<EngineId>> {
+        let client = self.client.clone();
+        Ok(self.runtime.run(async move { engines(&client).await })?)
+    }
 }

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::Path};
 
 use lineal_wal::{Disk, EngineId, Log, LogOptions, Micros, NamespaceId, ObjectKey, RealDisk};
 
-use super::{ArchiveOptions, reading::Reading, restore::RestoreReport};
+use super::{
+    ArchiveOptions,
+    reading::{Reading, make_lock},
+    restore::{RestoreReport, remove_folder},
+};
 use crate::{
     Engine, Error, Options, Result, Selector,
     checkpoint::extract,
@@ -23,13 +27,12 @@ pub(super) fn fetch(
 ) -> Result<()> {
     let settings = Options::new();
     let scratch = work.join("source");
-    remove(&scratch)?;
+    remove_folder(&scratch)?;
     let source: Arc<dyn Disk> = Arc::new(RealDisk::new(scratch.clone()));
     source.create_dir("").map_err(|error| Error::io("creating", scratch.display().to_string(), error))?;
     reading.seed_log(&source, &settings)?;
-    reading.seal_directory(&*source, Some(reading.newest_pack()))?;
-    // A lock is made by who opens for writing, and this is opened for reading only.
-    drop(source.lock(crate::engine::open::LOCK_FILE, true));
+    make_lock(&*source)?;
+    reading.seal_directory(&*source, Some((reading.newest_pack(), true)))?;
     let engine = settings.clone().archive(from.clone()).open_read_only(&scratch)?;
     let keys = chosen(&engine, namespace, selector)?;
 
@@ -43,7 +46,8 @@ pub(super) fn fetch(
     report.requests += engine.archive_status().map_or(0, |status| status.traffic.gets + status.traffic.puts);
     report.pack_bytes = extracted.bytes;
     engine.close()?;
-    remove(&scratch)?;
+    remove_folder(&scratch)?;
+    make_lock(&*disk)?;
     identity::write(&*disk, id)
 }
 
@@ -59,7 +63,9 @@ fn chosen(engine: &Engine, namespace: &str, selector: &Selector) -> Result<BTree
         let mut named = Vec::new();
         for key in waiting {
             match namespace.at(key.id).info() {
-                Ok(info) if info.name.as_ref().is_some_and(|name| name.starts_with(prefix)) => named.push(key),
+                Ok(info) if info.name.as_ref().is_some_and(|name| name.starts_with(prefix)) => {
+                    named.push(key)
+                }
                 Ok(_) | Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -92,13 +98,4 @@ fn draw_id(settings: &Options) -> EngineId {
     id[..8].copy_from_slice(&(settings.random)().to_le_bytes());
     id[8..].copy_from_slice(&(settings.random)().to_le_bytes());
     EngineId(id)
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("removing", folder.display().to_string(), error))
-        }
-        _ => Ok(()),
-    }
 }

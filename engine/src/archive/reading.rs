@@ -2,14 +2,14 @@
 
 use lineal_snapshot::{
     PackNumber,
-    archive::{ArchiveError, Chunk, Keys, LogEnd, Manifest, ManifestWriter, Stands, engines},
+    archive::{ArchiveError, Chunk, Keys, LogEnd, Manifest, ManifestWriter, Stands},
 };
 use lineal_wal::{Disk, EngineId, Log, LogError, LogOptions, Lsn, Micros, records};
 
 use super::{ArchiveOptions, marker::Marker, note::Note, options::Connection, roots};
 use crate::{
     Error, Options, Result,
-    engine::identity,
+    engine::{identity, open::LOCK_FILE},
     options::Random,
     sync::Arc,
 };
@@ -23,7 +23,11 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Reads the manifest of `engine`, or of the only engine there is.
-    pub(super) fn open(options: &ArchiveOptions, random: &Random, engine: Option<EngineId>) -> Result<Reading> {
+    pub(super) fn open(
+        options: &ArchiveOptions,
+        random: &Random,
+        engine: Option<EngineId>,
+    ) -> Result<Reading> {
         let connection = options.connect(random)?;
         let engine = match engine {
             Some(engine) => engine,
@@ -32,7 +36,8 @@ impl Reading {
         let client = connection.client.clone();
         let manifest = connection.runtime.run(async move {
             let found = ManifestWriter::load(&client, engine).await?;
-            let missing = || ArchiveError::Missing { store: client.name().to_owned(), key: Keys(engine).manifest() };
+            let missing =
+                || ArchiveError::Missing { store: client.name().to_owned(), key: Keys(engine).manifest() };
             found.map(|found| found.manifest().clone()).ok_or_else(missing)
         })?;
         Ok(Reading { connection, engine, manifest })
@@ -95,27 +100,35 @@ impl Reading {
         roots::fetch(&self.connection, self.engine, &self.note()?.parts, disk)
     }
 
-    /// Gives a directory whose log and packs stand the archive's identity: from here on it opens.
-    pub(super) fn seal_directory(&self, disk: &dyn Disk, marker: Option<PackNumber>) -> Result<()> {
-        if let Some(base) = marker {
+    /// Gives a directory whose log stands the archive's identity: from here on it opens. `lacks` is set if its packs are in
+    /// the archive only: the newest of them, and whether the tree of roots is, too.
+    pub(super) fn seal_directory(&self, disk: &dyn Disk, lacks: Option<(PackNumber, bool)>) -> Result<()> {
+        if let Some((base, owes_roots)) = lacks {
             let store = self.connection.client.name().to_owned();
-            Marker { base, owes_roots: true, store }.write(disk)?;
+            Marker { base, owes_roots, store }.write(disk)?;
         }
         identity::write(disk, self.engine)
     }
 }
 
+/// Makes the file that is locked while a directory is open, which who opens it for reading only does not make.
+pub(super) fn make_lock(disk: &dyn Disk) -> Result<()> {
+    disk.lock(LOCK_FILE, true).map(drop).map_err(|error| Error::io("creating", LOCK_FILE, error))
+}
+
 /// The engine whose archive it is, where there is one only.
 fn only_engine(connection: &Connection) -> Result<EngineId> {
-    let (store, name) = (Arc::clone(&connection.store), connection.client.name().to_owned());
-    let found = connection.runtime.run(async move { engines(&*store).await })?;
+    let (found, name) = (connection.engines()?, connection.client.name());
     match found[..] {
         [engine] => Ok(engine),
         [] => Err(Error::NotFound { what: format!("an archive in {name}") }),
         _ => {
             let ids: Vec<String> = found.iter().map(ToString::to_string).collect();
             Err(Error::Invalid {
-                reason: format!("{name} holds the archives of several engines ({}): name one", ids.join(", ")),
+                reason: format!(
+                    "{name} holds the archives of several engines ({}): name one",
+                    ids.join(", ")
+                ),
             })
         }
     }

@@ -14,7 +14,10 @@ use std::{
 use lineal_snapshot::archive::{ArchiveError, restore_packs};
 use lineal_wal::{Disk, EngineId, LogError, Lsn, Micros, RealDisk, records};
 
-use super::{ArchiveOptions, part, reading::Reading};
+use super::{
+    ArchiveOptions, part,
+    reading::{Reading, make_lock},
+};
 use crate::{Engine, Error, Options, Result, Selector, engine::identity, sync::Arc};
 
 /// What to restore, and how.
@@ -174,8 +177,14 @@ pub enum RestoreStep {
 /// # Errors
 /// [`Error::NotFound`] if there is none; [`Error::Archive`].
 pub fn points(from: &ArchiveOptions, engine: Option<EngineId>) -> Result<Points> {
-    let reading = Reading::open(from, &Options::new().random, engine)?;
-    let packed = reading.note()?.root.map_or(Point::default(), |(_, root)| Point { lsn: Lsn(root.line), time: root.time });
+    points_of(&Reading::open(from, &Options::new().random, engine)?)
+}
+
+pub(super) fn points_of(reading: &Reading) -> Result<Points> {
+    let packed = reading
+        .note()?
+        .root
+        .map_or(Point::default(), |(_, root)| Point { lsn: Lsn(root.line), time: root.time });
     let mut points = Points {
         engine: reading.engine,
         epoch: reading.manifest.epoch.0,
@@ -290,13 +299,21 @@ pub fn verify_only(
 ) -> Result<RestoreReport> {
     let report = restore(from, scratch, options, told);
     for made in [scratch.to_path_buf(), work_directory(scratch)] {
-        if let Err(error) = std::fs::remove_dir_all(&made)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return report.and(Err(Error::io("removing", made.display().to_string(), error)));
+        if let Err(error) = remove_folder(&made) {
+            return report.and(Err(error));
         }
     }
     report
+}
+
+/// Removes a folder with all that is in it, if it is there.
+pub(super) fn remove_folder(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("removing", folder.display().to_string(), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn requests(reading: &Reading) -> u64 {
@@ -313,28 +330,26 @@ fn fetch_all(
 ) -> Result<()> {
     let of = reading.manifest.packs.iter().map(|pack| pack.bytes).sum();
     let (progress, bytes) = std::sync::mpsc::channel::<u64>();
-    let (client, keys, packs) = (reading.connection.client.clone(), reading.keys(), reading.manifest.packs.clone());
-    let (runtime, target) = (Arc::clone(&reading.connection.runtime), Arc::clone(disk));
-    // The runtime fetches; this thread says how far it is, and the last sender is gone when it ends.
-    let fetching = std::thread::Builder::new()
-        .name("lineal-restore".into())
-        .spawn(move || {
-            runtime.run(async move {
-                let told = move |more: u64| {
-                    let _ = progress.send(more);
-                };
-                restore_packs(&client, &keys, &packs, target, parallel, told).await
-            })
-        })
-        .map_err(Error::other)?;
+    let (client, keys, manifest) =
+        (reading.connection.client.clone(), reading.keys(), reading.manifest.clone());
+    let target = Arc::clone(disk);
+    let (tell, told_end) = std::sync::mpsc::channel();
+    // The runtime fetches; this thread says how far it is, until the last sender is gone.
+    reading.connection.runtime.spawn(async move {
+        let progress = Arc::new(move |more: u64| {
+            let _ = progress.send(more);
+        });
+        let _ = tell.send(restore_packs(&client, &keys, &manifest, &target, parallel, progress).await);
+    });
     let mut fetched = 0;
     while let Ok(more) = bytes.recv() {
         fetched += more;
         told(RestoreStep::Fetching { bytes: fetched, of });
     }
-    fetching.join().map_err(|_| Error::Archive(ArchiveError::Closed))??;
+    told_end.recv().unwrap_or(Err(ArchiveError::Closed))?;
     reading.fetch_roots(disk)?;
     reading.seed_log(disk, settings)?;
+    make_lock(&**disk)?;
     reading.seal_directory(&**disk, None)
 }
 
@@ -349,7 +364,12 @@ fn verify(work: &Path, report: &mut RestoreReport, told: &mut dyn FnMut(RestoreS
 }
 
 /// Brings every object back to where it was at a time.
-fn go_back(work: &Path, at: Micros, report: &mut RestoreReport, told: &mut dyn FnMut(RestoreStep)) -> Result<()> {
+fn go_back(
+    work: &Path,
+    at: Micros,
+    report: &mut RestoreReport,
+    told: &mut dyn FnMut(RestoreStep),
+) -> Result<()> {
     let engine = Engine::open(work)?;
     let mut objects = 0;
     for namespace in engine.namespaces()? {

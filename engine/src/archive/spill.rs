@@ -5,12 +5,7 @@ use lineal_snapshot::{PACK_FOLDER, Pack};
 use lineal_wal::{OBJECT_KEY_BYTES, ObjectId, ObjectKey};
 
 use super::Archive;
-use crate::{
-    Engine, Error, Namespace, Result,
-    checkpoint,
-    engine::EngineInner,
-    sync::Arc,
-};
+use crate::{Engine, Error, Namespace, Result, checkpoint, engine::EngineInner, sync::Arc};
 
 /// Bytes that an encoded key's namespace takes, before the id.
 const NAMESPACE_BYTES: usize = OBJECT_KEY_BYTES - 16;
@@ -28,7 +23,12 @@ pub struct Spilled {
 impl Archive {
     /// Lets go of the local copies of these packs, as far as the archive has them; the newest pack always stays, because
     /// it names all others.
-    fn spill(&self, engine: &EngineInner, chosen: impl Fn(&Arc<Pack>) -> bool, enough: impl Fn(u64) -> bool) -> Result<Spilled> {
+    fn spill(
+        &self,
+        engine: &EngineInner,
+        chosen: impl Fn(&Arc<Pack>) -> bool,
+        enough: impl Fn(u64) -> bool,
+    ) -> Result<Spilled> {
         let mut spilled = Spilled::default();
         let live = engine.catalog.live();
         let newest = live.last().map(|pack| pack.number());
@@ -39,14 +39,20 @@ impl Archive {
             }
             if Some(number) == newest
                 || !self.tier.is_archived(number)
-                || !self.tier.is_local(number).map_err(|error| Error::io("looking for", number.path(), error))?
+                || !self
+                    .tier
+                    .is_local(number)
+                    .map_err(|error| Error::io("looking for", number.path(), error))?
                 || !chosen(pack)
             {
                 continue;
             }
             // Lookups read from the store before the file goes; who reads the file reads on.
             if engine.catalog.reopen(number, &self.tier.disk_cold())? {
-                spilled.bytes += self.tier.drop_local(number).map_err(|error| Error::io("removing", number.path(), error))?;
+                spilled.bytes += self
+                    .tier
+                    .drop_local(number)
+                    .map_err(|error| Error::io("removing", number.path(), error))?;
                 spilled.packs += 1;
             }
         }

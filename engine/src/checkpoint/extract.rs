@@ -38,7 +38,8 @@ pub(crate) fn extract(
     disk: &Arc<dyn Disk>,
     identity: EngineId,
 ) -> Result<Extracted> {
-    let mut out = Out { engine, disk, identity, live: Vec::new(), totals: Totals::default(), time: Micros(0) };
+    let mut out =
+        Out { engine, disk, identity, live: Vec::new(), totals: Totals::default(), time: Micros(0) };
     let line = engine.line();
     out.copy(keys, line)?;
     let newest = engine.log.durable().max(line);

@@ -19,9 +19,9 @@ use lineal_snapshot::{
 };
 use lineal_wal::{Lsn, Micros};
 
-use self::{compaction::Retire, pack_object::ObjectPacker, window::Window};
 #[cfg(feature = "archive")]
 pub(crate) use self::extract::extract;
+use self::{compaction::Retire, pack_object::ObjectPacker, window::Window};
 use crate::{
     Error, Result,
     catalog::CatalogError,

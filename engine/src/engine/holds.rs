@@ -179,9 +179,9 @@ pub(crate) fn pin(system: &Held<'_>, mark: &Bookmark, name: &str) -> Result<Draf
 }
 
 /// Takes off a pin; whether there was one.
-pub(crate) fn unpin(engine: &Arc<EngineInner>, object: ObjectKey, name: &str) -> Gated<bool> {
-    let row = row(PIN, object, name.as_bytes());
-    system::write(engine, |tx| {
+pub(crate) fn unpin(object: &Object, name: &str) -> Gated<bool> {
+    let row = row(PIN, object.key(), name.as_bytes());
+    system::set(&object.engine, &object.namespace, |tx| {
         let found = tx.contains(&row)?;
         tx.delete(&row)?;
         Ok(found)

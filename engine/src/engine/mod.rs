@@ -23,16 +23,19 @@ use std::{
 
 use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey, Seq};
 
-use self::{ballast::Ballast, counters::Counters, maintenance::Signal, pressure::Pressure, summary::Summary};
+use self::{
+    ballast::Ballast, counters::Counters, maintenance::Signal, pressure::Pressure, summary::Summary,
+    system::Found,
+};
 pub use self::{listing::Objects, stats::Stats};
 #[cfg(feature = "archive")]
 use crate::archive::Archive;
 use crate::{
-    Error, Gated, Namespace, Object, Options, Result, Tx,
+    Durability, Error, Gated, Namespace, Object, Options, Result, Tx,
     catalog::Catalog,
     checkpoint::{self, Checkpointed},
     gate::{inside::Inside, limit::Deadlines, output::Output},
-    namespace::{NamespaceInner, Quotas},
+    namespace::NamespaceInner,
     object::{
         cell::Cell,
         id,
@@ -40,8 +43,7 @@ use crate::{
         table::{KeyHash, Table},
     },
     sync::{
-        Arc, Mutex, RwLock,
-        OnceLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         thread::JoinHandle,
     },
@@ -152,14 +154,14 @@ impl Engine {
         if let Some(inner) = open.get(name) {
             return Ok(Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) });
         }
-        let (id, quotas) = match system::find_namespace(&self.inner, name)? {
+        let found = match system::find_namespace(&self.inner, name)? {
             Some(found) => found,
             None if self.inner.read_only => {
                 return Err(Error::NotFound { what: format!("namespace {name:?}") });
             }
             None => system::create_namespace(&self.inner, name)?,
         };
-        Ok(self.register(&mut open, name, id, quotas))
+        Ok(self.register(&mut open, name, found))
     }
 
     /// The namespace called `name`, if it is there.
@@ -173,20 +175,20 @@ impl Engine {
         if let Some(inner) = open.get(name) {
             return Ok(Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) });
         }
-        let (id, quotas) = system::find_namespace(&self.inner, name)?
+        let found = system::find_namespace(&self.inner, name)?
             .ok_or_else(|| Error::NotFound { what: format!("namespace {name:?}") })?;
-        Ok(self.register(&mut open, name, id, quotas))
+        Ok(self.register(&mut open, name, found))
     }
 
     fn register(
         &self,
         open: &mut HashMap<String, Arc<NamespaceInner>>,
         name: &str,
-        id: NamespaceId,
-        quotas: Quotas,
+        found: Found,
     ) -> Namespace {
-        let usage = self.inner.usage_at_open(id);
-        let inner = Arc::new(NamespaceInner::new(id, name, quotas, usage));
+        let usage = self.inner.usage_at_open(found.id);
+        let inner = Arc::new(NamespaceInner::new(found.id, name, found.quotas, usage));
+        inner.set_level(self.inner.level_with(found.durability));
         open.insert(name.to_owned(), Arc::clone(&inner));
         Namespace { engine: Arc::clone(&self.inner), inner }
     }
@@ -202,9 +204,9 @@ impl Engine {
         let found = system::namespaces(&self.inner)?;
         Ok(found
             .into_iter()
-            .map(|(name, id, quotas)| match open.get(&name) {
+            .map(|(name, found)| match open.get(&name) {
                 Some(inner) => Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) },
-                None => self.register(&mut open, &name, id, quotas),
+                None => self.register(&mut open, &name, found),
             })
             .collect())
     }
@@ -396,6 +398,17 @@ impl EngineInner {
         if self.options.background {
             self.signal.raise();
         }
+    }
+
+    /// What gates of a namespace wait for that is set to `durability`. An engine that is open for reading archives nothing,
+    /// and shows what is durable here.
+    pub(crate) fn level_with(&self, durability: Durability) -> Durability {
+        if self.read_only { Durability::Local } else { durability.max(self.options.durability) }
+    }
+
+    /// Refuses [`Options::durability`] where no archive was attached. To be called once it would have been.
+    pub(crate) fn check_durability(&self) -> Result<()> {
+        self.output.check(self.level_with(Durability::Local))
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -617,6 +630,7 @@ impl EngineInner {
         #[cfg(feature = "archive")]
         let archived = self.archive.as_ref().map_or(Ok(()), |archive| archive.close(self));
         let closed = self.log.close().map_err(Error::from);
+        self.output.archived.fail(Error::Closed);
         *self.lock.lock() = None;
         #[cfg(feature = "archive")]
         let closed = closed.and(archived);
@@ -633,5 +647,6 @@ impl Drop for EngineInner {
         if let Err(error) = self.log.close() {
             tracing::warn!(%error, "the log was not closed cleanly");
         }
+        self.output.archived.fail(Error::Closed);
     }
 }

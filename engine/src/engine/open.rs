@@ -18,14 +18,16 @@ use super::{
     system,
     totals::Totals,
 };
+#[cfg(feature = "archive")]
+use crate::archive::{self, Opening};
 use crate::{
     Error, Options, Result,
     catalog::{Catalog, CatalogOptions, Opened},
-    gate::{inside::EngineTag, limit::Deadlines, output::Output},
+    gate::{archived::ArchivedGate, inside::EngineTag, limit::Deadlines, output::Output},
     namespace::{NamespaceInner, Quotas},
     object::table::{KeyHash, Table},
     sync::{
-        Arc, Mutex, RwLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64},
     },
     transaction::{
@@ -67,6 +69,7 @@ impl Engine {
         }
         .map_err(|error| far.explain(error, &*local))?;
         let engine = assemble(options, dir, disk, lock, engine_id, read_only, files, far);
+        engine.check_durability()?;
         engine.forget_dropped()?;
         engine.start_maintenance();
         #[cfg(feature = "archive")]
@@ -150,6 +153,10 @@ impl Far {
         Ok(Far { archive: options.archive.as_ref().map(begin).transpose()? })
     }
 
+    fn gate(&self) -> Arc<ArchivedGate> {
+        self.archive.as_ref().map(Opening::gate).unwrap_or_default()
+    }
+
     fn disk(&self, local: Arc<dyn Disk>) -> Arc<dyn Disk> {
         self.archive.as_ref().map_or(local, Opening::disk)
     }
@@ -182,6 +189,10 @@ impl Far {
 impl Far {
     fn begin(_: &Options, _: &Arc<dyn Disk>, _: &Path, _: EngineId, _: bool) -> Result<Far> {
         Ok(Far {})
+    }
+
+    fn gate(&self) -> Arc<ArchivedGate> {
+        Arc::default()
     }
 
     fn disk(&self, local: Arc<dyn Disk>) -> Arc<dyn Disk> {
@@ -341,7 +352,7 @@ fn assemble(
     far: Far,
 ) -> Arc<EngineInner> {
     let Files { packs, log, line, summary, replay } = files;
-    // The output gate knows the archive's before the archive stands.
+    let gate = far.gate();
     Arc::new_cyclic(|this: &std::sync::Weak<EngineInner>| {
         let tag = EngineTag(this.as_ptr().addr());
         let pressure = Pressure::new(Limits {
@@ -356,7 +367,7 @@ fn assemble(
         let ballast = Ballast::new(Arc::clone(&disk), if read_only { 0 } else { options.ballast_bytes });
         let recovered = replay.objects.into_iter().map(|(key, (_, lsn))| (key, lsn)).collect();
         EngineInner {
-            output: Arc::new(Output { log: log.clone(), tag }),
+            output: Arc::new(Output { log: log.clone(), archived: gate, tag }),
             fenced: OnceLock::new(),
             #[cfg(feature = "archive")]
             archive: far.archive.map(Opening::into_archive),

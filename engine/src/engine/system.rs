@@ -8,6 +8,7 @@
 //!   "keep/" u32  of a namespace, by number (big-endian): u64 microseconds, u64 bytes of history (u64::MAX: any);
 //!                the default without a row
 //!   "lineage/" u32  of a namespace, by number (big-endian): there if the headers of all commits stay
+//!   "durability/" u32  of a namespace, by number (big-endian): there if gates of its objects wait for the archive
 //!   "running"    u64 running time, u64 wall clock when that was last followed
 //! and the rows of `holds.rs`
 //! ```
@@ -18,7 +19,7 @@ use lineal_wal::{Micros, NamespaceId, ObjectId, ObjectKey};
 
 use super::{EngineInner, holds};
 use crate::{
-    Error, Gated, Result, Tx, View,
+    Durability, Error, Gated, Result, Tx, View,
     gate::inside::Inside,
     history::retention::{Lineage, Retention, Running},
     namespace::{NamespaceInner, Quotas},
@@ -35,6 +36,7 @@ const NAMED: &[u8] = b"ns/";
 const GONE: &[u8] = b"gone/";
 const KEEP: &[u8] = b"keep/";
 const LINEAGE: &[u8] = b"lineage/";
+const DURABILITY: &[u8] = b"durability/";
 const RUNNING: &[u8] = b"running";
 const ROW_BYTES: usize = 28;
 
@@ -46,6 +48,19 @@ pub(crate) fn write<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&mut Tx<'_>) ->
 
 pub(crate) fn read<T>(engine: &Arc<EngineInner>, f: impl FnOnce(&View<'_>) -> Result<T>) -> Gated<T> {
     in_turn(engine, |held| commit::read_system(held, f))
+}
+
+/// As `write`, for a caller who asked for it: its gate waits for what the namespace's gates wait for. The engine's own
+/// writes never wait for the archive, which waits for the engine.
+pub(crate) fn set<T>(
+    engine: &Arc<EngineInner>,
+    namespace: &NamespaceInner,
+    f: impl FnOnce(&mut Tx<'_>) -> Result<T>,
+) -> Gated<T> {
+    write(engine, |tx| {
+        tx.durability(namespace.level())?;
+        f(tx)
+    })
 }
 
 fn in_turn<T>(engine: &Arc<EngineInner>, f: impl FnOnce(Held<'_>) -> Gated<T>) -> Gated<T> {
@@ -61,18 +76,32 @@ fn named(name: &str) -> Vec<u8> {
     [NAMED, name.as_bytes()].concat()
 }
 
+/// A namespace as its rows say.
+pub(crate) struct Found {
+    pub(crate) id: NamespaceId,
+    pub(crate) quotas: Quotas,
+    pub(crate) durability: Durability,
+}
+
+impl Found {
+    fn of(view: &View<'_>, row: &[u8]) -> Result<Found> {
+        let (id, quotas) = decode(row)?;
+        Ok(Found { id, quotas, durability: durability_in(view, id)? })
+    }
+}
+
 /// The namespace called `name`, if it is there.
-pub(crate) fn find_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<Option<(NamespaceId, Quotas)>> {
-    let row = read(engine, |view| view.get(named(name))).unconfirmed()?;
-    row.map(|row| decode(&row)).transpose()
+pub(crate) fn find_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<Option<Found>> {
+    read(engine, |view| view.get(named(name))?.map(|row| Found::of(view, &row)).transpose()).unconfirmed()
 }
 
 /// The namespace called `name`, made if it is missing. What follows in the log depends on it, so that nobody
 /// need wait for it.
-pub(crate) fn create_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<(NamespaceId, Quotas)> {
+pub(crate) fn create_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<Found> {
     write(engine, |tx| {
         if let Some(row) = tx.get(named(name))? {
-            return decode(&row);
+            let (id, quotas) = decode(&row)?;
+            return Ok(Found { id, quotas, durability: durability_if(tx.contains(durability_row(id))?) });
         }
         let id = match tx.get(NEXT)? {
             None => 1,
@@ -81,7 +110,7 @@ pub(crate) fn create_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<
         tx.put(NEXT, (id + 1).to_le_bytes())?;
         tx.put(named(name), encode(NamespaceId(id), Quotas::default()))?;
         tx.cause(format!("namespace {name:?} created"))?;
-        Ok((NamespaceId(id), Quotas::default()))
+        Ok(Found { id: NamespaceId(id), quotas: Quotas::default(), durability: Durability::default() })
     })
     .unconfirmed()
 }
@@ -89,11 +118,11 @@ pub(crate) fn create_namespace(engine: &Arc<EngineInner>, name: &str) -> Result<
 /// Writes the namespace's settings.
 pub(crate) fn write_namespace(
     engine: &Arc<EngineInner>,
-    name: &str,
-    id: NamespaceId,
+    namespace: &NamespaceInner,
     quotas: Quotas,
 ) -> Gated<()> {
-    write(engine, |tx| {
+    let (name, id) = (&namespace.name, namespace.id);
+    set(engine, namespace, |tx| {
         check_row(tx, name, id)?;
         tx.cause(format!("quotas of namespace {name:?} set"))?;
         tx.put(named(name), encode(id, quotas))
@@ -112,7 +141,7 @@ pub(crate) fn is_dropped(view: &View<'_>, namespace: NamespaceId) -> Result<bool
 
 /// Drops the namespace. Durable when it returns.
 pub(crate) fn drop_namespace(engine: &Arc<EngineInner>, namespace: &NamespaceInner) -> Result<()> {
-    let dropped = write(engine, |tx| {
+    let dropped = set(engine, namespace, |tx| {
         check_row(tx, &namespace.name, namespace.id)?;
         holds::refuse_if_namespace_held(tx, &namespace.name, namespace.id)?;
         tx.delete(named(&namespace.name))?;
@@ -136,14 +165,13 @@ fn check_row(tx: &Tx<'_>, name: &str, id: NamespaceId) -> Result<()> {
 }
 
 /// All namespaces, by name.
-pub(crate) fn namespaces(engine: &Arc<EngineInner>) -> Result<Vec<(String, NamespaceId, Quotas)>> {
+pub(crate) fn namespaces(engine: &Arc<EngineInner>) -> Result<Vec<(String, Found)>> {
     read(engine, |view| {
         view.prefix(NAMED)
             .map(|entry| {
                 let (key, value) = entry?;
                 let name = std::str::from_utf8(&key[NAMED.len()..]).map_err(|_| bad_row())?.to_owned();
-                let (id, quotas) = decode(&value)?;
-                Ok((name, id, quotas))
+                Ok((name, Found::of(view, &value)?))
             })
             .collect()
     })
@@ -178,12 +206,12 @@ pub(crate) fn retention(engine: &Arc<EngineInner>, namespace: NamespaceId) -> Re
 /// Writes how much history a namespace keeps.
 pub(crate) fn write_retention(
     engine: &Arc<EngineInner>,
-    namespace: NamespaceId,
+    namespace: &NamespaceInner,
     retention: Retention,
 ) -> Gated<()> {
-    write(engine, |tx| {
-        tx.cause(format!("retention of namespace {namespace} set"))?;
-        tx.put(keep(namespace), retention.encode())
+    set(engine, namespace, |tx| {
+        tx.cause(format!("retention of namespace {} set", namespace.id))?;
+        tx.put(keep(namespace.id), retention.encode())
     })
 }
 
@@ -214,14 +242,14 @@ pub(crate) fn lineage(engine: &Arc<EngineInner>, namespace: NamespaceId) -> Resu
 /// Writes whether the headers of all of a namespace's commits stay.
 pub(crate) fn write_lineage(
     engine: &Arc<EngineInner>,
-    namespace: NamespaceId,
+    namespace: &NamespaceInner,
     lineage: Lineage,
 ) -> Gated<()> {
-    write(engine, |tx| {
-        tx.cause(format!("lineage of namespace {namespace} set"))?;
+    set(engine, namespace, |tx| {
+        tx.cause(format!("lineage of namespace {} set", namespace.id))?;
         match lineage {
-            Lineage::Forever => tx.put(lineage_row(namespace), []),
-            Lineage::Anchor => tx.delete(lineage_row(namespace)),
+            Lineage::Forever => tx.put(lineage_row(namespace.id), []),
+            Lineage::Anchor => tx.delete(lineage_row(namespace.id)),
         }
     })
 }
@@ -235,6 +263,46 @@ pub(crate) fn lineages(engine: &Arc<EngineInner>) -> Result<HashSet<NamespaceId>
                 Ok(NamespaceId(u32::from_be_bytes(id)))
             })
             .collect()
+    })
+    .wait()
+}
+
+fn durability_row(namespace: NamespaceId) -> Vec<u8> {
+    [DURABILITY, &namespace.0.to_be_bytes()].concat()
+}
+
+fn durability_in(view: &View<'_>, namespace: NamespaceId) -> Result<Durability> {
+    Ok(durability_if(view.contains(durability_row(namespace))?))
+}
+
+fn durability_if(archived: bool) -> Durability {
+    if archived { Durability::Archived } else { Durability::Local }
+}
+
+/// What gates of a namespace's objects wait for, as it was set.
+pub(crate) fn durability(engine: &Arc<EngineInner>, namespace: NamespaceId) -> Result<Durability> {
+    read(engine, |view| durability_in(view, namespace)).wait()
+}
+
+/// Writes what gates of the namespace's objects wait for, and has them wait for it.
+pub(crate) fn write_durability(
+    engine: &Arc<EngineInner>,
+    namespace: &NamespaceInner,
+    durability: Durability,
+) -> Result<()> {
+    write(engine, |tx| {
+        tx.durability(durability)?;
+        tx.cause(format!("durability of namespace {} set", namespace.id))?;
+        match durability {
+            Durability::Archived => tx.put(durability_row(namespace.id), []),
+            Durability::Local => tx.delete(durability_row(namespace.id)),
+        }
+    })
+    .wait()?;
+    // In the turn, so that of two who set it at a time memory has what the row has.
+    read(engine, |view| {
+        namespace.set_level(engine.level_with(durability_in(view, namespace.id)?));
+        Ok(())
     })
     .wait()
 }

@@ -10,12 +10,10 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use lineal_wal::Lsn;
-
 use super::{
     inside::Inside,
     limit::Limit,
-    output::Gated,
+    output::{Gated, Need},
     turn::{TurnError, Waiter, WaiterKind},
 };
 use crate::{
@@ -52,8 +50,8 @@ struct Slot {
     polling: Option<ThreadId>,
     /// How many `block_concurrency` the event is inside of.
     blocking: u32,
-    /// The newest position that the event made or saw.
-    seen: Lsn,
+    /// What everything waits for that the event made or saw.
+    seen: Need,
     /// The object's generation when the event began.
     generation: u64,
 }
@@ -101,8 +99,8 @@ impl Cx {
     /// # Errors
     /// The gated error; [`Error::OtherEngine`] for a gate of another engine that is still shut.
     pub fn absorb<T, E: From<Error>>(&self, gated: Gated<T, E>) -> Result<T, E> {
-        let (result, lsn) = gated.into_engine(&self.shared.object.engine.output)?;
-        self.shared.see(lsn);
+        let (result, need) = gated.into_engine(&self.shared.object.engine.output)?;
+        self.shared.see(need);
         result
     }
 
@@ -130,15 +128,15 @@ impl Cx {
             cell: &object.cell,
             resident: borrowed.resident.as_mut().expect("borrowed until it is dropped"),
         });
-        self.shared.see(gated.lsn());
+        self.shared.see(gated.need());
         gated
     }
 }
 
 impl Shared {
-    fn see(&self, lsn: Lsn) {
+    fn see(&self, need: Need) {
         let mut slot = self.slot.lock();
-        slot.seen = slot.seen.max(lsn);
+        slot.seen = slot.seen.and(need);
     }
 
     /// Brings the object's schema forward before the event's code sees it.
@@ -150,7 +148,7 @@ impl Shared {
         }
         let Object { engine, namespace, cell } = &self.object;
         let outcome = bring_forward(&mut Held { engine, namespace, cell, resident }, Use::Read);
-        self.see(resident.last_lsn);
+        self.see(Need::new(resident.last_lsn, namespace.level()));
         outcome
     }
 
@@ -325,7 +323,7 @@ impl<F, Fut> Event<F, Fut> {
     /// Drops the event's code and gates its outcome on what it has seen.
     fn end<T>(&mut self, outcome: Result<T>) -> Gated<T> {
         self.code = Code::Done;
-        let seen = self.shared.as_ref().map_or(Lsn(0), |shared| shared.slot.lock().seen);
+        let seen = self.shared.as_ref().map_or(Need::default(), |shared| shared.slot.lock().seen);
         Gated::hold(&self.object.engine.output, seen, outcome)
     }
 }
@@ -353,7 +351,7 @@ impl Shared {
             resident: None,
             polling: None,
             blocking: 0,
-            seen: Lsn(0),
+            seen: Need::default(),
             generation: object.cell.turns.generation(),
         };
         Arc::new(Shared { object: object.clone(), slot: Mutex::new(slot) })
@@ -372,7 +370,7 @@ impl<'a> EventTurn<'a> {
         let inside = Inside::enter(shared.object.engine.output.tag, shared.object.cell.address());
         let mut slot = shared.slot.lock();
         // The event's outcome says something of the object, so it waits for what the object's state waits for.
-        slot.seen = slot.seen.max(resident.last_lsn);
+        slot.seen = slot.seen.and(Need::new(resident.last_lsn, shared.object.namespace.level()));
         slot.resident = Some(resident);
         slot.polling = Some(thread::current().id());
         EventTurn { shared, ended: false, _inside: inside }

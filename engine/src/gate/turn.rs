@@ -25,7 +25,6 @@
 
 #[cfg(all(test, loom))]
 mod loom_tests;
-mod parker;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -38,8 +37,7 @@ use std::{
     time::Instant,
 };
 
-use parker::{Parker, Woken};
-
+use super::parker::{Parker, Woken};
 use crate::sync::{Arc, Mutex, thread};
 
 /// Why a turn was not given.

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Error, Gated, Kind, Object, Result,
     engine::{EngineInner, holds},
+    gate::output::Need,
     object::turns::Held,
     sync::Arc,
     transaction::{
@@ -73,9 +74,9 @@ impl Object {
         // With the source's turn, so that it is not purged meanwhile.
         holds::in_turns(&self.engine, &[self, target], |system, held| {
             let [source, target] = held;
-            let (engine, seen) = (Arc::clone(system.engine), target.resident.last_lsn);
+            let (engine, seen, level) = (Arc::clone(system.engine), target.seen(), target.namespace.level());
             match fork_held(&engine, system, source, target, &kept, cause) {
-                Ok((first, lsn)) => commit::hold(&engine, lsn, Ok(first)),
+                Ok((first, lsn)) => commit::hold(&engine, Need::new(lsn, level), Ok(first)),
                 Err(error) => commit::hold(&engine, seen, Err(error)),
             }
         })
@@ -135,7 +136,8 @@ fn fork_held(
 
 fn purge_held(system: Held<'_>, held: Held<'_>, cause: &str) -> Gated<()> {
     let engine = Arc::clone(held.engine);
-    let (key, seen): (ObjectKey, _) = (held.cell.key, held.resident.last_lsn);
+    let key: ObjectKey = held.cell.key;
+    let (seen, level) = (held.resident.last_lsn, held.namespace.level());
     let purge = || -> Result<lineal_wal::Lsn> {
         let Some(draft) = commit::erasure(&held, Kind::Purge, cause)? else { return Ok(seen) };
         holds::refuse_if_held(&system, key)?;
@@ -147,7 +149,7 @@ fn purge_held(system: Held<'_>, held: Held<'_>, cause: &str) -> Gated<()> {
         }
     };
     match purge() {
-        Ok(lsn) => commit::hold(&engine, lsn, Ok(())),
-        Err(error) => commit::hold(&engine, seen, Err(error)),
+        Ok(lsn) => commit::hold(&engine, Need::new(lsn, level), Ok(())),
+        Err(error) => commit::hold(&engine, Need::new(seen, level), Err(error)),
     }
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Error, Gated, Object, Result,
     engine::holds,
+    gate::output::Need,
     sync::Arc,
     transaction::commit::{self, Write},
 };
@@ -45,17 +46,17 @@ impl Object {
             let engine = Arc::clone(system.engine);
             let purged = match purged_through(&engine, held.cell.key) {
                 Ok(purged) => purged,
-                Err(error) => return commit::hold(&engine, held.resident.last_lsn, Err(error)),
+                Err(error) => return commit::hold(&engine, held.seen(), Err(error)),
             };
             if held.resident.salt.is_none() || seq <= purged {
                 let error = BookmarkError::TooOld { seq: seq.0, first: None, last: None };
-                return commit::hold(&engine, held.resident.last_lsn, Err(error.into()));
+                return commit::hold(&engine, held.seen(), Err(error.into()));
             }
             engine.retiring.need(held.cell.key);
             let pinned = holds::pin(&system, mark, name)
                 .and_then(|draft| commit::commit_drafts(&engine, &mut [Write::new(system, draft)]));
             match pinned {
-                Ok(lsn) => commit::hold(&engine, lsn, Ok(())),
+                Ok(lsn) => commit::hold(&engine, Need::new(lsn, held.namespace.level()), Ok(())),
                 Err(error) => Gated::open(Err(error)),
             }
         })
@@ -75,7 +76,7 @@ impl Object {
     /// As [`transact`](Object::transact).
     pub fn unpin(&self, name: &str) -> Gated<bool> {
         match self.engine.check_open() {
-            Ok(()) => holds::unpin(&self.engine, self.key(), name),
+            Ok(()) => holds::unpin(self, name),
             Err(error) => Gated::<bool, Error>::open(Err(error)),
         }
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Error, Gated, Kind, Object, Result, View,
     engine::{EngineInner, holds},
+    gate::output::Need,
     object::turns::{Held, Turn},
     sync::Arc,
     transaction::{
@@ -99,7 +100,7 @@ impl Object {
 
 fn restore_held(object: &Object, held: Held<'_>, kept: &Kept, cause: &str) -> Gated<Bookmark> {
     let engine = Arc::clone(held.engine);
-    let seen = held.resident.last_lsn;
+    let (seen, level) = (held.seen(), held.namespace.level());
     let key = held.cell.key;
     let restore = || -> Result<(Bookmark, lineal_wal::Lsn)> {
         // It may have been purged since the bookmark was looked up.
@@ -115,7 +116,7 @@ fn restore_held(object: &Object, held: Held<'_>, kept: &Kept, cause: &str) -> Ga
         Ok((undo, lsn))
     };
     match restore() {
-        Ok((undo, lsn)) => commit::hold(&engine, lsn, Ok(undo)),
+        Ok((undo, lsn)) => commit::hold(&engine, Need::new(lsn, level), Ok(undo)),
         Err(error) => commit::hold(&engine, seen, Err(error)),
     }
 }

@@ -129,7 +129,7 @@ impl Namespace {
     /// As [`retention`](Namespace::retention).
     pub fn set_retention(&self, retention: Retention) -> Result<()> {
         self.inner.check()?;
-        system::write_retention(&self.engine, self.inner.id, retention).wait()
+        system::write_retention(&self.engine, &self.inner, retention).wait()
     }
 
     /// What stays of its objects' commits that the retention has passed.
@@ -149,7 +149,7 @@ impl Namespace {
     /// As [`retention`](Namespace::retention).
     pub fn set_lineage(&self, lineage: Lineage) -> Result<()> {
         self.inner.check()?;
-        system::write_lineage(&self.engine, self.inner.id, lineage).wait()
+        system::write_lineage(&self.engine, &self.inner, lineage).wait()
     }
 }
 

@@ -119,7 +119,7 @@ fn forward_held(mut held: Held<'_>) -> Gated<(u32, u32)> {
         Ok((from, to))
     };
     let outcome = migrate(&mut held);
-    commit::hold(held.engine, held.resident.last_lsn, outcome)
+    commit::hold(held.engine, held.seen(), outcome)
 }
 
 /// Whether no object can be brought forward any more.

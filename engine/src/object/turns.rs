@@ -11,7 +11,7 @@ use super::{cell::Cell, resident::Resident, wake};
 use crate::{
     Error, Result,
     engine::{EngineInner, pressure},
-    gate::{inside::Inside, limit::Limit, turn::TurnError},
+    gate::{inside::Inside, limit::Limit, output::Need, turn::TurnError},
     namespace::NamespaceInner,
     sync::Arc,
 };
@@ -37,6 +37,12 @@ pub(crate) struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// What somebody waits for who has seen the object as it is.
+    #[inline]
+    pub(crate) fn seen(&self) -> Need {
+        Need::new(self.resident.last_lsn, self.namespace.level())
+    }
+
     /// The same, for a part of what the turn is for.
     pub(crate) fn again(&mut self) -> Held<'_> {
         Held { engine: self.engine, namespace: self.namespace, cell: self.cell, resident: self.resident }

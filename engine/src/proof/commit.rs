@@ -373,7 +373,7 @@ mod tests {
     fn every_root_is_shown_to_be_the_beginning_of_the_newest() {
         let engine = engine();
         filled(&engine);
-        let (stored, _) = engine.inner.roots()?;
+        let (stored, _) = engine.inner.roots().unwrap();
         for at in 0..stored.count() {
             let old = stored.published(at).unwrap();
             let proof = engine.prove_since(old.size).unwrap();

@@ -8,12 +8,12 @@ mod commit;
 mod files;
 mod tree;
 
+#[cfg(feature = "archive")]
+pub(crate) use self::files::{Extent, Rebuild};
 pub use self::{
     commit::{CommitHeader, Consistency, Proof, ProofError},
     files::Root,
 };
-#[cfg(feature = "archive")]
-pub(crate) use self::files::{Extent, Rebuild};
 pub(crate) use self::{
     files::{Growth, Settled, Stored},
     tree::{Edge, leaf},

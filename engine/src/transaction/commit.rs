@@ -10,9 +10,9 @@ use super::{
     view::View,
 };
 use crate::{
-    Error, Gated, Object, Result,
+    Durability, Error, Gated, Object, Result,
     engine::EngineInner,
-    gate::inside::Inside,
+    gate::{inside::Inside, output::Need},
     migration::{Use, bring_forward},
     object::{
         id,
@@ -28,7 +28,7 @@ pub(crate) fn transact<T, E: From<Error>>(
     f: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
 ) -> Gated<T, E> {
     if let Err(error) = bring_forward(&mut held, Use::Write) {
-        return hold(held.engine, held.resident.last_lsn, Err(error.into()));
+        return hold(held.engine, held.seen(), Err(error.into()));
     }
     let mut scratch = Scratch::take();
     let ops = std::mem::take(&mut scratch.ops);
@@ -68,7 +68,7 @@ fn complete<T, E: From<Error>>(outcome: Result<T, E>, tx: &mut Tx<'_>) -> Result
 
 /// Deletes the object.
 pub(crate) fn erase(held: Held<'_>, kind: Kind, cause: &str) -> Gated<()> {
-    let seen = held.resident.last_lsn;
+    let seen = held.seen();
     match erasure(&held, kind, cause) {
         Ok(None) => hold(held.engine, seen, Ok(())),
         Ok(Some(draft)) => settle(held, draft, Ok(()), &mut Scratch::default()),
@@ -105,7 +105,7 @@ pub(crate) fn read<T, E: From<Error>>(
 ) -> Gated<T, E> {
     match bring_forward(&mut held, Use::Read) {
         Ok(()) => read_as_it_is(held, f),
-        Err(error) => hold(held.engine, held.resident.last_lsn, Err(error.into())),
+        Err(error) => hold(held.engine, held.seen(), Err(error.into())),
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn read<T, E: From<Error>>(
 pub(crate) fn read_as_it_is<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
     let view = View::new(held.engine, held.cell.key, held.resident);
     let outcome = f(&view);
-    let seen = held.resident.last_lsn.max(view.absorbed());
+    let seen = held.seen().and(view.absorbed());
     view.end();
     hold(held.engine, seen, outcome)
 }
@@ -122,7 +122,7 @@ pub(crate) fn read_as_it_is<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> R
 pub(crate) fn read_system<T, E>(held: Held<'_>, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Gated<T, E> {
     let view = View::new(held.engine, held.cell.key, held.resident).system();
     let outcome = f(&view);
-    hold(held.engine, held.resident.last_lsn, outcome)
+    hold(held.engine, held.seen(), outcome)
 }
 
 /// Looks at the state of an object itself.
@@ -131,7 +131,7 @@ pub(crate) fn look<T>(
     f: impl FnOnce(lineal_wal::ObjectKey, &mut Resident) -> Result<T>,
 ) -> Gated<T> {
     let outcome = f(held.cell.key, held.resident);
-    hold(held.engine, held.resident.last_lsn, outcome)
+    hold(held.engine, held.seen(), outcome)
 }
 
 /// Commits what the closure wrote if it succeeded, and holds its outcome until all it saw is durable.
@@ -142,7 +142,9 @@ fn settle<T, E: From<Error>>(
     scratch: &mut Scratch,
 ) -> Gated<T, E> {
     let engine = held.engine;
-    let seen = held.resident.last_lsn.max(draft.absorbed);
+    let seen = held.resident.last_lsn;
+    let level = held.namespace.level().max(draft.durability);
+    let absorbed = draft.absorbed;
     let (outcome, lsn) = match outcome {
         Err(error) => {
             draft.end(engine, held.resident);
@@ -164,7 +166,7 @@ fn settle<T, E: From<Error>>(
             (outcome, lsn)
         }
     };
-    hold(engine, lsn, outcome)
+    hold(engine, Need::new(lsn, level).and(absorbed), outcome)
 }
 
 /// Runs a closure as one transaction over several objects: all of it commits or nothing.
@@ -188,7 +190,7 @@ fn run_many<T, E: From<Error>>(
     let mut helds: Vec<(usize, Held<'_>)> = turns.iter_mut().map(|(at, turn)| (*at, turn.begin())).collect();
     helds.sort_unstable_by_key(|(at, _)| *at);
     if let Err(error) = helds.iter_mut().try_for_each(|(_, held)| bring_forward(held, Use::Write)) {
-        let seen = helds.iter().map(|(_, held)| held.resident.last_lsn).max().unwrap_or_default();
+        let seen = helds.iter().fold(Need::default(), |all, (_, held)| all.and(held.seen()));
         turns.iter_mut().for_each(|(_, turn)| turn.ran());
         return hold(engine, seen, Err(error.into()));
     }
@@ -202,12 +204,10 @@ fn run_many<T, E: From<Error>>(
     // A closure can swap what it was lent, so each draft is taken for what it says it is of.
     drafts.sort_unstable_by_key(|draft| draft.key);
     helds.sort_unstable_by_key(|(_, held)| held.cell.key);
-    let seen = helds
-        .iter()
-        .zip(&drafts)
-        .map(|((_, held), draft)| held.resident.last_lsn.max(draft.absorbed))
-        .max()
-        .unwrap_or_default();
+    let seen = helds.iter().map(|(_, held)| held.resident.last_lsn).max().unwrap_or_default();
+    let level = helds.iter().map(|(_, held)| held.namespace.level()).max().unwrap_or_default();
+    let level = drafts.iter().map(|draft| draft.durability).fold(level, Durability::max);
+    let absorbed = drafts.iter().fold(Need::default(), |all, draft| all.and(draft.absorbed));
     let mut writes: Vec<Write<'_>> =
         helds.into_iter().zip(drafts).map(|((_, held), draft)| Write::new(held, draft)).collect();
     let (mut changing, unchanged): (Vec<Write<'_>>, Vec<Write<'_>>) =
@@ -222,7 +222,7 @@ fn run_many<T, E: From<Error>>(
     };
     changing.into_iter().chain(unchanged).for_each(|mut write| write.draft.end(engine, write.held.resident));
     turns.iter_mut().for_each(|(_, turn)| turn.ran());
-    hold(engine, lsn, outcome)
+    hold(engine, Need::new(lsn, level).and(absorbed), outcome)
 }
 
 /// Takes the turns of several objects in the order of their keys, which everybody does, so that no two callers
@@ -261,7 +261,10 @@ pub(crate) struct Write<'a> {
 /// opens.
 fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<'_>]) -> Result<Lsn> {
     engine.check_writable()?;
-    writes.iter().try_for_each(|write| write.held.namespace.check())?;
+    for write in writes.iter() {
+        write.held.namespace.check()?;
+        engine.output.check(write.held.namespace.level())?;
+    }
     let class = class_of(writes);
     if class == Class::User && engine.ballast.is_owed() {
         engine.settle_ballast()?;
@@ -416,12 +419,12 @@ impl<'a> Write<'a> {
 }
 
 #[inline]
-pub(crate) fn hold<T, E>(engine: &EngineInner, lsn: Lsn, outcome: Result<T, E>) -> Gated<T, E> {
-    // What is packed is durable, also where the log that is left ends before it.
-    if engine.log.durable() >= lsn || engine.line() >= lsn {
+pub(crate) fn hold<T, E>(engine: &EngineInner, need: Need, outcome: Result<T, E>) -> Gated<T, E> {
+    if engine.output.is_open(need) {
         return Gated::open(outcome);
     }
-    Gated::hold(&engine.output, lsn, outcome)
+    // What is packed is durable, also where the log that is left ends before it.
+    Gated::hold(&engine.output, need.beyond(engine.line()), outcome)
 }
 
 /// Buffers that one thread uses again and again, so that a commit allocates nothing.

@@ -5,7 +5,7 @@ use std::{
     ops::RangeBounds,
 };
 
-use lineal_wal::{Lsn, Seq};
+use lineal_wal::Seq;
 
 use super::{
     body::{CAUSE_BYTES_MAX, Kind},
@@ -14,9 +14,10 @@ use super::{
     reader::{Layers, internal_key},
 };
 use crate::{
-    Error, Gated, Result, Value,
+    Durability, Error, Gated, Result, Value,
     catalog::Snapshot,
     engine::EngineInner,
+    gate::output::Need,
     history::restore::Landing,
     object::{
         overlay::{Found, Overlay},
@@ -57,7 +58,9 @@ pub struct Tx<'t> {
     pub(super) only_deletes: bool,
     cause: String,
     kind: Kind,
-    absorbed: Lsn,
+    absorbed: Need,
+    /// The level asked for by the transaction itself.
+    durability: Durability,
     space: u8,
     /// Whether pages of the database are written, or all of them deleted.
     pub(super) touches_pages: bool,
@@ -84,7 +87,8 @@ pub(crate) struct Draft {
     pub(crate) only_deletes: bool,
     pub(crate) cause: String,
     pub(crate) kind: Kind,
-    pub(crate) absorbed: Lsn,
+    pub(crate) absorbed: Need,
+    pub(crate) durability: Durability,
     /// What the ops amount to, if the transaction had to know; large values in it are shared.
     pub(crate) writes: Option<Overlay>,
     /// What lies below the object afterwards, if the commit is a restore or a fork.
@@ -109,7 +113,8 @@ impl Draft {
             only_deletes: false,
             cause: cause.to_owned(),
             kind,
-            absorbed: Lsn(0),
+            absorbed: Need::default(),
+            durability: Durability::Local,
             writes: None,
             landing: None,
             touches_pages: false,
@@ -166,7 +171,8 @@ impl<'t> Tx<'t> {
             only_deletes: true,
             cause: String::new(),
             kind: Kind::User,
-            absorbed: Lsn(0),
+            absorbed: Need::default(),
+            durability: Durability::Local,
             space: SPACE_USER,
             touches_pages: false,
             clears: false,
@@ -214,6 +220,7 @@ impl<'t> Tx<'t> {
             cause: self.cause,
             kind: self.kind,
             absorbed: self.absorbed,
+            durability: self.durability,
             landing: None,
             touches_pages: self.touches_pages,
             clears: self.clears,
@@ -393,6 +400,17 @@ impl<'t> Tx<'t> {
         Ok(())
     }
 
+    /// Asks for a level that this transaction's gate waits for: also what it saw, and also if it fails or writes nothing.
+    /// It only raises: engine and namespace can ask for more, and of several calls the highest counts.
+    ///
+    /// # Errors
+    /// [`Error::NoArchive`] for [`Durability::Archived`] in an engine without an archive.
+    pub fn durability(&mut self, durability: Durability) -> Result<()> {
+        self.engine.output.check(durability)?;
+        self.durability = self.durability.max(durability);
+        Ok(())
+    }
+
     /// Goes on only if the object is at `seq`, the number of commits it has had.
     ///
     /// # Errors
@@ -420,8 +438,8 @@ impl<'t> Tx<'t> {
     /// # Errors
     /// The gated error; [`Error::OtherEngine`] for a gate of another engine that is still shut.
     pub fn absorb<T, E: From<Error>>(&mut self, gated: Gated<T, E>) -> Result<T, E> {
-        let (result, lsn) = gated.into_engine(&self.engine.output)?;
-        self.absorbed = self.absorbed.max(lsn);
+        let (result, need) = gated.into_engine(&self.engine.output)?;
+        self.absorbed = self.absorbed.and(need);
         result
     }
 

@@ -5,7 +5,7 @@ use std::{
     ops::RangeBounds,
 };
 
-use lineal_wal::{Lsn, Micros, ObjectKey};
+use lineal_wal::{Micros, ObjectKey};
 
 use super::{
     range::{Range, bounds_of, prefix_end},
@@ -16,6 +16,7 @@ use crate::{
     Error, Gated, Result, Value,
     catalog::Snapshot,
     engine::EngineInner,
+    gate::output::Need,
     history::version::{Kept, Version},
     object::resident::Resident,
     sync::Arc,
@@ -27,7 +28,7 @@ use crate::{
 pub struct View<'v> {
     source: Source<'v>,
     snapshot: OnceCell<Snapshot>,
-    absorbed: Cell<Lsn>,
+    absorbed: Cell<Need>,
     space: u8,
     #[cfg(feature = "sql")]
     pub(super) sql: OnceCell<Box<crate::sql::Session>>,
@@ -47,7 +48,7 @@ impl View<'static> {
         View {
             source: Source::Past(engine, kept.version),
             snapshot: OnceCell::from(kept.snapshot),
-            absorbed: Cell::new(Lsn(0)),
+            absorbed: Cell::new(Need::default()),
             space: SPACE_USER,
             #[cfg(feature = "sql")]
             sql: OnceCell::new(),
@@ -61,7 +62,7 @@ impl<'v> View<'v> {
         View {
             source: Source::Held(engine, key, resident),
             snapshot: OnceCell::new(),
-            absorbed: Cell::new(Lsn(0)),
+            absorbed: Cell::new(Need::default()),
             space: SPACE_USER,
             #[cfg(feature = "sql")]
             sql: OnceCell::new(),
@@ -174,12 +175,12 @@ impl<'v> View<'v> {
     /// # Errors
     /// The gated error; [`Error::OtherEngine`] for a gate of another engine that is still shut.
     pub fn absorb<T, E: From<Error>>(&self, gated: Gated<T, E>) -> Result<T, E> {
-        let (result, lsn) = gated.into_engine(&self.engine().output)?;
-        self.absorbed.set(self.absorbed.get().max(lsn));
+        let (result, need) = gated.into_engine(&self.engine().output)?;
+        self.absorbed.set(self.absorbed.get().and(need));
         result
     }
 
-    pub(crate) fn absorbed(&self) -> Lsn {
+    pub(crate) fn absorbed(&self) -> Need {
         self.absorbed.get()
     }
 

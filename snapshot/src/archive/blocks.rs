@@ -78,9 +78,10 @@ impl Blocks {
     }
 
     /// Keeps a verified piece. Blocks.
-    pub(crate) fn insert(&self, key: BlockKey, bytes: Bytes) {
-        if !self.write(key, &bytes) {
-            self.spare.lock().insert(key, bytes);
+    pub(crate) fn insert(&self, key: BlockKey, bytes: &[u8]) {
+        if !self.write(key, bytes) {
+            // A copy, so that a piece does not keep all that came with it.
+            self.spare.lock().insert(key, Bytes::copy_from_slice(bytes));
         }
     }
 

@@ -33,6 +33,8 @@ const FRAME: Frame = Frame {
     what: "a chunk of the log",
     body_bytes_max: CHUNK_BYTES_MAX,
 };
+/// Bytes of a stored barrier; every chunk is longer.
+pub(crate) const BARRIER_BYTES: u64 = 137;
 const CHUNK: u8 = 1;
 const BARRIER: u8 = 2;
 
@@ -225,6 +227,7 @@ impl LogEnd {
                 Stands::Barrier { by } => return Ok(by),
                 Stands::Nothing => {
                     let barrier = self.place.wrap(BARRIER, client.nonce(), &[by.0], &[])?;
+                    debug_assert_eq!(barrier.len() as u64, BARRIER_BYTES);
                     if let Created::Won(_) = client.create(&self.place.key(), barrier).await? {
                         return Ok(by);
                     }

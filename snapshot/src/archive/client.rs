@@ -150,6 +150,32 @@ impl Client {
         self.checked(key, Some(range), bytes, check).await
     }
 
+    /// The last part of a key that is to end there: as [`get_range`](Self::get_range), and a key that is too long is seen.
+    pub(crate) async fn get_end(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        check: impl Fn(&[u8]) -> bool,
+    ) -> Result<Bytes, ArchiveError> {
+        let bytes = range.end.saturating_sub(range.start);
+        self.checked(key, Some(range.start..range.end.saturating_add(1)), bytes, check).await
+    }
+
+    /// Whether a key holds more than so many bytes; false if there is no such key.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) async fn is_longer(&self, key: &str, bytes: u64) -> Result<bool, ArchiveError> {
+        let mut trying = self.trying("read", key);
+        loop {
+            match self.get_once(key, Some(0..bytes + 1)).await {
+                Ok(found) => return Ok(found.bytes.len() as u64 > bytes),
+                Err(error) if error.kind == StoreErrorKind::Missing => return Ok(false),
+                Err(error) => trying.after(error).await?,
+            }
+        }
+    }
+
     async fn checked(
         &self,
         key: &str,
@@ -192,9 +218,10 @@ impl Client {
         let mut at = 0;
         while at < bytes {
             let end = bytes.min(at + STEP_BYTES);
-            // The last piece asks for one byte more, so that a key that is too long is seen.
-            let asked = if end == bytes { end + 1 } else { end };
-            let piece = self.checked(key, Some(at..asked), end - at, |_| true).await?;
+            let piece = match end == bytes {
+                true => self.get_end(key, at..end, |_| true).await?,
+                false => self.get_range(key, at..end, |_| true).await?,
+            };
             hasher.update(&piece);
             take(&piece)?;
             at = end;
@@ -309,6 +336,21 @@ impl Client {
             match self.in_time(0, self.store.delete(key)).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind == StoreErrorKind::Missing => return Ok(()),
+                Err(error) => trying.after(error).await?,
+            }
+        }
+    }
+
+    /// The names of the folders directly below the store's prefix.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(crate) async fn folders(&self) -> Result<Vec<String>, ArchiveError> {
+        let mut trying = self.trying("list", "its folders");
+        loop {
+            add(&self.counters.lists, 1);
+            match self.in_time(0, self.store.folders()).await {
+                Ok(names) => return Ok(names),
                 Err(error) => trying.after(error).await?,
             }
         }

@@ -1,10 +1,11 @@
 //! A pack that is in the archive only, as a file: what is read of it comes by verified pieces.
 
 use super::error::{ArchiveError, ArchiveErrorKind};
-use super::fetcher::{Fetcher, RUN_PIECES, Waiting};
+use super::fetcher::Fetcher;
 use super::fetching;
+use super::flights::Waiting;
 use super::manifest::ArchivedPack;
-use super::pieces::{PIECE_BYTES, piece_count};
+use super::pieces::{PIECE_BYTES, RUN_PIECES, piece_count};
 use super::runtime::Runtime;
 use crate::sync::{Arc, Mutex};
 use lineal_wal::DiskFile;

@@ -8,10 +8,10 @@ use super::blocks::{BlockKey, Blocks};
 use super::client::Client;
 use super::clock::Clock;
 use super::error::ArchiveError;
+use super::flights::{Flights, Unit, Waiting};
 use super::key::Keys;
 use super::manifest::ArchivedPack;
 use super::pieces::{PAGE_BYTES, PIECE_BYTES, hash_in_page, list_bytes, page_count, pages_of};
-use super::remote::STEP_BYTES;
 use super::runtime::Runtime;
 use super::store::{StoreError, StoreErrorKind};
 use super::traffic::add;
@@ -19,13 +19,12 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::ops::Range;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
-/// Most pieces of one request.
-pub(crate) const RUN_PIECES: u64 = STEP_BYTES / PIECE_BYTES;
-
-/// Runs that are fetched at once. Source: a guess; enough to fill a line, and far below the limits on open files.
-const FETCHES_MAX: usize = 64;
+/// Pieces that are fetched at once. Source: a decision; 64 MiB on their way.
+const PIECES_MAX: u32 = 1_024;
+/// What a run counts for at least. Source: a guess; 64 requests at once fill a line, far below the limits on open files.
+const RUN_PIECES_MIN: u32 = 16;
 
 /// Pages of lists in memory, of up to 32 KiB. Source: a decision; at most 16 MiB, for 32 GiB of packs.
 const PAGES_MAX: usize = 512;
@@ -33,48 +32,13 @@ const PAGES_MAX: usize = 512;
 /// Lists of up to so many pages are fetched whole. Source: the first answer about a large object costs at most 256 KiB.
 const WHOLE_LIST_PAGES: u64 = 2;
 
-/// What is fetched: a page of a list, or a piece.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Unit {
-    Page(BlockKey),
-    Piece(BlockKey),
-}
-
-type Bringing = watch::Receiver<Option<Arc<Landed>>>;
-
-/// What became of a run of units.
-#[derive(Debug)]
-pub(crate) struct Landed {
-    first: u64,
-    units: Vec<Result<Bytes, ArchiveError>>,
-}
-
-impl Landed {
-    /// Those units that it is about, by number.
-    pub(crate) fn units(&self) -> impl Iterator<Item = (u64, &Result<Bytes, ArchiveError>)> {
-        (self.first..).zip(&self.units)
-    }
-}
-
-/// Something that is being fetched.
-#[derive(Debug)]
-pub(crate) struct Waiting(Bringing);
-
-impl Waiting {
-    /// Waits, in any runtime.
-    pub(crate) async fn landed(mut self) -> Result<Arc<Landed>, ArchiveError> {
-        let landed = self.0.wait_for(Option::is_some).await.map_err(|_| ArchiveError::Closed)?;
-        landed.clone().ok_or(ArchiveError::Closed)
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     client: Client,
     keys: Keys,
     pub(crate) blocks: Blocks,
     pages: Mutex<Clock<BlockKey, Bytes>>,
-    under_way: Mutex<HashMap<Unit, Bringing>>,
+    flights: Arc<Flights>,
     turns: Semaphore,
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
@@ -88,8 +52,8 @@ impl Fetcher {
             keys,
             blocks,
             pages: Mutex::new(Clock::new(PAGES_MAX)),
-            under_way: Mutex::default(),
-            turns: Semaphore::new(FETCHES_MAX),
+            flights: Arc::default(),
+            turns: Semaphore::new(PIECES_MAX as usize),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
@@ -111,7 +75,7 @@ impl Fetcher {
         pieces: impl IntoIterator<Item = u64>,
     ) -> Vec<Waiting> {
         let wanted = pieces.into_iter().map(|piece| (piece, Unit::Piece(block_key(pack, piece))));
-        let (leads, waiting) = self.board(wanted, |key| self.blocks.contains(key));
+        let (leads, waiting) = self.flights.board(wanted, |key| self.blocks.contains(key));
         for lead in leads {
             let (fetcher, pack) = (Arc::clone(self), Arc::clone(pack));
             runtime.spawn(async move {
@@ -122,45 +86,6 @@ impl Fetcher {
         waiting
     }
 
-    /// Splits what is wanted into runs that the caller is to lead, and all that is to be waited for.
-    fn board(
-        self: &Arc<Self>,
-        wanted: impl Iterator<Item = (u64, Unit)>,
-        at_hand: impl Fn(&BlockKey) -> bool,
-    ) -> (Vec<Lead>, Vec<Waiting>) {
-        let mut runs: Vec<(Range<u64>, Vec<Unit>)> = Vec::new();
-        let mut waiting: Vec<Bringing> = Vec::new();
-        let mut under_way = self.under_way.lock();
-        for (number, unit) in wanted {
-            let (Unit::Page(key) | Unit::Piece(key)) = unit;
-            if let Some(bringing) = under_way.get(&unit) {
-                if waiting.last().is_none_or(|last| !last.same_channel(bringing)) {
-                    waiting.push(bringing.clone());
-                }
-            } else if at_hand(&key) {
-                // It came between the look and now.
-            } else if let Some((numbers, units)) = runs.last_mut()
-                && numbers.end == number
-                && numbers.end - numbers.start < RUN_PIECES
-            {
-                numbers.end += 1;
-                units.push(unit);
-            } else {
-                runs.push((number..number + 1, vec![unit]));
-            }
-        }
-        let mut leads = Vec::with_capacity(runs.len());
-        for (numbers, units) in runs {
-            let (tell, bringing) = watch::channel(None);
-            for unit in &units {
-                under_way.insert(*unit, bringing.clone());
-            }
-            leads.push(Lead { fetcher: Arc::clone(self), numbers, units, tell });
-            waiting.push(bringing);
-        }
-        (leads, waiting.into_iter().map(Waiting).collect())
-    }
-
     /// Fetches a run of pieces and keeps them.
     async fn bring(
         self: &Arc<Self>,
@@ -168,7 +93,7 @@ impl Fetcher {
         pieces: Range<u64>,
     ) -> Vec<Result<Bytes, ArchiveError>> {
         let count = usize::try_from(pieces.end - pieces.start).unwrap_or(usize::MAX);
-        let units = match self.turn(pack).await {
+        let units = match self.turn(pack, count).await {
             Ok(_turn) => self.fetch(pack, pieces.clone()).await,
             Err(error) => vec![Err(error); count],
         };
@@ -176,7 +101,7 @@ impl Fetcher {
         let keep = move || {
             for (piece, bytes) in pieces.zip(kept) {
                 if let Ok(bytes) = bytes {
-                    fetcher.blocks.insert(block_key(&owner, piece), bytes);
+                    fetcher.blocks.insert(block_key(&owner, piece), &bytes);
                 }
             }
         };
@@ -187,9 +112,14 @@ impl Fetcher {
 
     /// A turn to fetch. Who has waited for it as long as an operation may take gives up, so that a line before a store
     /// that does not answer ends as one.
-    async fn turn(&self, pack: &ArchivedPack) -> Result<tokio::sync::SemaphorePermit<'_>, ArchiveError> {
+    async fn turn(
+        &self,
+        pack: &ArchivedPack,
+        pieces: usize,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, ArchiveError> {
         let begin = self.client.now();
-        let turn = self.turns.acquire().await.map_err(|_| ArchiveError::Closed)?;
+        let weight = u32::try_from(pieces).unwrap_or(u32::MAX).clamp(RUN_PIECES_MIN, PIECES_MAX);
+        let turn = self.turns.acquire_many(weight).await.map_err(|_| ArchiveError::Closed)?;
         if self.client.now().saturating_sub(begin) >= self.client.patience().operation_max {
             let waited = StoreError::new(StoreErrorKind::Busy, "too many reads wait for the store");
             return Err(ArchiveError::of(self.client.name(), "read", &pack.key(&self.keys), 0, waited));
@@ -294,7 +224,7 @@ impl Fetcher {
         while needed.clone().any(|page| !found.contains_key(&page)) {
             let absent = wanted.clone().filter(|page| !found.contains_key(page));
             let units = absent.map(|page| (page, Unit::Page(block_key(pack, page))));
-            let (leads, waiting) = self.board(units, |key| self.pages.lock().contains(key));
+            let (leads, waiting) = self.flights.board(units, |key| self.pages.lock().contains(key));
             for page in needed.clone() {
                 if let Some((_, bytes)) = self.pages.lock().get(&block_key(pack, page)) {
                     found.insert(page, bytes.clone());
@@ -350,39 +280,6 @@ impl Fetcher {
                 pages.map(|_| Err(error.clone())).collect()
             }
         }
-    }
-}
-
-/// Who fetches a run of units. Others wait for it; when it is dropped without having landed, they are told that the
-/// archive is closed.
-#[derive(Debug)]
-struct Lead {
-    fetcher: Arc<Fetcher>,
-    numbers: Range<u64>,
-    units: Vec<Unit>,
-    tell: watch::Sender<Option<Arc<Landed>>>,
-}
-
-impl Lead {
-    fn land(mut self, units: Vec<Result<Bytes, ArchiveError>>) {
-        let landed = Landed { first: self.numbers.start, units };
-        // First gone, then told: who comes later is not to share a failure that is over.
-        self.leave();
-        // Nobody waits any more where all have given up.
-        let _ = self.tell.send(Some(Arc::new(landed)));
-    }
-
-    fn leave(&mut self) {
-        let mut under_way = self.fetcher.under_way.lock();
-        for unit in self.units.drain(..) {
-            under_way.remove(&unit);
-        }
-    }
-}
-
-impl Drop for Lead {
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 

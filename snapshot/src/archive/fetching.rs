@@ -2,8 +2,9 @@
 
 use super::cold::Cold;
 use super::error::ArchiveError;
-use super::fetcher::RUN_PIECES;
+use super::flights::Waiting;
 use super::manifest::ArchivedPack;
+use super::pieces::RUN_PIECES;
 use crate::sync::Arc;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -95,6 +96,6 @@ impl Missing {
 /// Runs on their way at once. Source: a decision; at most 32 MiB.
 const IN_FLIGHT_MAX: usize = 4;
 
-async fn landed(waiting: super::fetcher::Waiting) -> Result<(), ArchiveError> {
+async fn landed(waiting: Waiting) -> Result<(), ArchiveError> {
     waiting.landed().await?.units().try_for_each(|(_, found)| found.as_ref().map(drop).map_err(Clone::clone))
 }

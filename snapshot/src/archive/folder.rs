@@ -112,6 +112,10 @@ impl Store for Folder {
         let key = key.to_owned();
         self.work(move |place| place.remove(&key))
     }
+
+    fn folders(&self) -> Answer<'_, Vec<String>> {
+        self.work(|place| place.folders().map_err(said))
+    }
 }
 
 impl Place {
@@ -192,6 +196,23 @@ impl Place {
         }
         disk.rename(&new, name)?;
         disk.sync_dir("").inspect_err(|_| self.failed.store(true, Ordering::Release))
+    }
+
+    /// The seam of the disk knows no folders but those it makes; these are only looked for.
+    fn folders(&self) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                // A name that is no text is none of ours.
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        Ok(names)
     }
 
     fn remove(&self, key: &str) -> Result<(), StoreError> {

@@ -107,6 +107,17 @@ pub struct Claim {
     pub force: bool,
 }
 
+/// Who has a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// Its name.
+    pub holder: String,
+    /// The epoch that it writes in.
+    pub epoch: Epoch,
+    /// When the lease ends, by the holder's clock; 0 if it was given back.
+    pub until: Micros,
+}
+
 /// The right to write, until somebody takes it.
 #[derive(Debug)]
 pub struct Lease {
@@ -143,6 +154,19 @@ impl Lease {
             }
             // Somebody came between: look again whether that one may be passed over.
         }
+    }
+
+    /// Who has the lease of an engine, if it has one; takes nothing. One request.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take), but for `Held`.
+    pub async fn look(client: &Client, engine: EngineId) -> Result<Option<LeaseHolder>, ArchiveError> {
+        let found = client.get_as(&Keys(engine).lease(), |bytes| State::decode(engine, bytes)).await?;
+        Ok(found.map(|(state, _)| LeaseHolder {
+            holder: state.holder,
+            epoch: state.epoch,
+            until: state.until,
+        }))
     }
 
     /// The epoch to write in.

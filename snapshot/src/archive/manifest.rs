@@ -176,6 +176,14 @@ impl Manifest {
             && self.garbage_packs.iter().all(|garbage| !self.lists(garbage))
     }
 
+    /// Whether no chunk is both needed and garbage.
+    fn keeps_to_needed_chunks(&self) -> bool {
+        self.garbage_chunks.iter().all(|garbage| {
+            let log = self.logs.iter().find(|log| log.epoch == garbage.epoch);
+            log.is_none_or(|log| garbage.end.is_some_and(|end| end <= log.first_chunk))
+        })
+    }
+
     /// Whether a pack that is said to be garbage is listed.
     pub(crate) fn lists(&self, garbage: &GarbagePack) -> bool {
         let listed = self.packs.binary_search_by_key(&garbage.number, |pack| pack.number);

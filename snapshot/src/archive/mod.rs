@@ -5,10 +5,13 @@
 //! the [`Lease`], the [`Manifest`] and the log's [chunks](Chunk), which [`take_over`] puts in order. [`TailUpload`] sends
 //! the log as it grows, [`archive_packs`] the packs; [`fetch_pack`] brings one back. Futures run on the one thread of the [`Runtime`]. Names of keys stand in `key.rs`, layouts at the head of the file that encodes them.
 //!
-//! Nothing is ever listed: the manifest names the packs, and the next chunk is found by asking for the next number.
+//! A [`Tier`] is a data directory whose packs may be in the archive only.
+//!
+//! Nothing is ever listed: the manifest names the packs, and the next chunk is found by asking for the next number. Only
+//! who has lost everything looks for [`engines`] that way.
 
-mod book;
 mod blocks;
+mod book;
 mod chunk;
 mod client;
 mod clock;
@@ -17,8 +20,11 @@ mod error;
 mod fetch;
 mod fetcher;
 mod fetching;
+mod find;
+mod flights;
 mod folder;
 mod frame;
+mod garbage;
 mod key;
 mod lease;
 mod location;
@@ -29,7 +35,9 @@ mod pieces;
 mod probe;
 mod queue;
 mod remote;
+mod restore;
 mod runtime;
+mod scrub;
 mod service;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -47,9 +55,11 @@ pub use client::{Client, Created, Replaced};
 pub use error::{ArchiveError, ArchiveErrorKind};
 pub use fetch::{Fetched, fetch_pack};
 pub use fetching::{Missing, without_blocking};
+pub use find::engines;
 pub use folder::Folder;
+pub use garbage::{Collected, collect_garbage};
 pub use key::Keys;
-pub use lease::{Claim, LEASE_VERSION, Lease};
+pub use lease::{Claim, LEASE_VERSION, Lease, LeaseHolder};
 pub use location::Location;
 pub use manifest::{
     ArchivedLog, ArchivedPack, GarbageChunks, GarbagePack, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest,
@@ -60,7 +70,9 @@ pub use packs::{Live, LocalPack, archive_packs};
 pub use probe::probe;
 pub use queue::{ChunkQueue, Cut, Lag, Rhythm};
 pub use remote::Remote;
+pub use restore::{RestoredPacks, restore_packs};
 pub use runtime::Runtime;
+pub use scrub::{ArchiveDamage, ScrubReport, scrub};
 pub use service::{Host, LeaseTerm, LiveState, PackCalls, Service};
 pub use store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
 pub use tail::{Calls, DurableLog, LogPiece, TailUpload};

@@ -12,8 +12,12 @@ use super::pieces::{describe, read_in_steps};
 use super::store::Source;
 use crate::entry::PackNumber;
 use crate::sync::Arc;
+use bytes::Bytes;
 use lineal_wal::{Disk, DiskFile, EngineId, Epoch, Lsn, Micros, OpenMode};
 use std::io;
+
+/// Largest footers of all packs together in a manifest. Source: a decision; it is written whenever packs change.
+const FOOTERS_BYTES_MAX: usize = 8 << 20;
 
 /// How often a pack is sent that is stored as something else. Source: a decision.
 const SENDS_MAX: u32 = 3;
@@ -83,8 +87,8 @@ impl Live {
     }
 }
 
-/// Uploads the packs that the archive has not, verifies them, and changes the manifest to what is live. When it answers
-/// the archive holds all of it. Asks the store for nothing if it does already.
+/// Uploads the packs that the archive has not, verifies them, and changes the manifest to what is live. What it listed
+/// or needed and is not live becomes garbage since `time`. When it answers the archive holds all of what is live. Asks the store for nothing if it does already.
 ///
 /// A pack is known by its number, which no engine uses twice.
 ///
@@ -111,18 +115,32 @@ pub async fn archive_packs(
             None => packs.push(send(client, engine, pack).await?),
         }
     }
+    keep_small(&mut packs);
     if live.is_in(manifest.manifest(), &packs) {
         return Ok(());
     }
     manifest
         .change(client, epoch, time, |next| {
+            let before = next.clone();
             next.packs.clone_from(&packs);
             next.line = live.line;
             next.logs.clone_from(&live.logs);
             next.horizon = next.horizon.max(live.horizon);
             next.note.clone_from(&live.note);
+            next.note_garbage(&before, time);
         })
         .await
+}
+
+/// Leaves the largest footers out where all together are too large: those packs are opened by a request.
+fn keep_small(packs: &mut [ArchivedPack]) {
+    let mut bytes: usize = packs.iter().map(|pack| pack.footer.len()).sum();
+    while bytes > FOOTERS_BYTES_MAX
+        && let Some(largest) = packs.iter_mut().max_by_key(|pack| pack.footer.len())
+    {
+        bytes -= largest.footer.len();
+        largest.footer = Bytes::new();
+    }
 }
 
 /// Uploads one pack until it reads back, and then the list of its pieces.

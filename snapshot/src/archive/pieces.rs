@@ -18,6 +18,8 @@ use std::ops::Range;
 
 /// Bytes of a piece; the last one of a pack may be shorter.
 pub(crate) const PIECE_BYTES: u64 = 64 << 10;
+/// Most pieces that are read by one request.
+pub(crate) const RUN_PIECES: u64 = STEP_BYTES / PIECE_BYTES;
 const HASH_BYTES: u64 = 32;
 const PAGE_PIECES: u64 = 1_024;
 /// Bytes of a page of a list; the last one may be shorter.

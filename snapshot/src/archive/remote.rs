@@ -138,6 +138,14 @@ impl Store for Remote {
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
         Box::pin(async move { self.store.delete(&self.path(key)).await.map_err(said) })
     }
+
+    fn folders(&self) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let listed = self.store.list_with_delimiter(Some(&self.prefix)).await.map_err(said)?;
+            let name = |path: &Path| path.parts().last().map(|part| part.as_ref().to_owned());
+            Ok(listed.common_prefixes.iter().filter_map(name).collect())
+        })
+    }
 }
 
 /// What an error of `object_store` means.

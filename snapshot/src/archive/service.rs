@@ -13,6 +13,7 @@ use super::book::ChunkBook;
 use super::chunk::LogEnd;
 use super::client::Client;
 use super::error::{ArchiveError, ArchiveErrorKind};
+use super::garbage::collect_garbage;
 use super::lease::Lease;
 use super::manifest::{Manifest, ManifestWriter};
 use super::packs::{Live, LocalPack, archive_packs};
@@ -30,6 +31,9 @@ use tokio::sync::Notify;
 
 /// How long packs that could not be brought to the store rest, as after so many failures of the client.
 const REST: u32 = 8;
+
+/// Least time between two looks at what may be deleted. Source: a decision.
+const GARBAGE_REST: Duration = Duration::from_secs(10);
 
 /// What is live in an engine at one moment, but for its log.
 #[derive(Debug, Clone)]
@@ -82,8 +86,12 @@ impl LeaseTerm {
     /// When a lease that is taken or renewed now ends.
     #[must_use]
     pub fn until(&self, now: Micros) -> Micros {
-        Micros(now.0.saturating_add(u64::try_from(self.lasts.as_micros()).unwrap_or(u64::MAX)))
+        Micros(now.0.saturating_add(micros(self.lasts).0))
     }
+}
+
+fn micros(time: Duration) -> Micros {
+    Micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// What an engine says to its archive's service, beside [`Calls`].
@@ -120,7 +128,11 @@ pub struct Service {
     calls: Arc<Calls>,
     packs: Arc<PackCalls>,
     host: Arc<dyn Host>,
+    grace: Duration,
 }
+
+/// Source: a decision; longer than a restore of what it protects usually takes.
+const GRACE: Duration = Duration::from_secs(3_600);
 
 impl Service {
     /// For an archive that was taken over, whose chunks are in `book`, and of which `calls` know how far it goes.
@@ -137,7 +149,7 @@ impl Service {
         let Writer { lease, manifest, log: end } = writer;
         let book = Arc::new(Mutex::new(book));
         let (term, rhythm) = (LeaseTerm::default(), Rhythm::default());
-        Self { client, lease, term, manifest, end, book, log, rhythm, calls, packs, host }
+        Self { client, lease, term, manifest, end, book, log, rhythm, calls, packs, host, grace: GRACE }
     }
 
     /// How eagerly the log goes to the store.
@@ -154,6 +166,13 @@ impl Service {
         self
     }
 
+    /// How long what the archive does not need any more stays.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
     /// Runs until `calls` are told to stop; then the store holds everything that is durable, packs included, and the
     /// lease is given back.
     ///
@@ -161,7 +180,8 @@ impl Service {
     /// [`ArchiveError::Fenced`], [`ArchiveError::Diverged`], and whatever else time does not mend. Nothing more is
     /// archived then.
     pub async fn run(self) -> Result<(), ArchiveError> {
-        let Self { client, mut lease, term, manifest, end, book, log, rhythm, calls, packs, host } = self;
+        let Self { client, mut lease, term, manifest, end, book, log, rhythm, calls, packs, host, grace } =
+            self;
         let mut packer = Packer {
             epoch: lease.epoch(),
             client: client.clone(),
@@ -169,6 +189,7 @@ impl Service {
             book: Arc::clone(&book),
             calls: packs,
             host: Arc::clone(&host),
+            grace,
         };
         packer.host.listed(packer.manifest.manifest());
         if log.begins() > calls.archived().next() {
@@ -219,14 +240,44 @@ struct Packer {
     book: Arc<Mutex<ChunkBook>>,
     calls: Arc<PackCalls>,
     host: Arc<dyn Host>,
+    grace: Duration,
 }
 
 impl Packer {
-    /// Whenever they change, for ever.
+    /// Whenever they change, and deletes what nobody needs any more when it is due; for ever.
     async fn run(&mut self) -> Result<(), ArchiveError> {
         loop {
             self.bring().await?;
-            self.calls.changed.notified().await;
+            let due = self.garbage_due();
+            let pause = self.client.sleep(due.unwrap_or(Duration::ZERO));
+            tokio::select! {
+                biased;
+                () = self.calls.changed.notified() => {}
+                () = pause, if due.is_some() => self.collect().await?,
+            }
+        }
+    }
+
+    /// How long until the oldest garbage may go.
+    fn garbage_due(&self) -> Option<Duration> {
+        let manifest = self.manifest.manifest();
+        let packs = manifest.garbage_packs.iter().map(|garbage| garbage.since);
+        let oldest = packs.chain(manifest.garbage_chunks.iter().map(|garbage| garbage.since)).min()?;
+        let age = Duration::from_micros(self.host.now().0.saturating_sub(oldest.0));
+        // Not at once again where the store failed, or the clock went back.
+        Some(self.grace.saturating_sub(age).max(GARBAGE_REST))
+    }
+
+    async fn collect(&mut self) -> Result<(), ArchiveError> {
+        let (now, grace) = (self.host.now(), micros(self.grace));
+        match collect_garbage(&self.client, &mut self.manifest, self.epoch, now, grace, false).await {
+            Ok(_) => {
+                self.host.listed(self.manifest.manifest());
+                Ok(())
+            }
+            // It stays, and costs its room until the next time.
+            Err(error) if is_passing(&error) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -23,6 +23,8 @@ pub enum Op {
     Put,
     /// Removes a key.
     Delete,
+    /// Lists folders.
+    List,
 }
 
 /// What goes wrong with one request.
@@ -284,6 +286,17 @@ impl Store for SimStore {
         in_time(self.answer(Op::Delete, key, |state, _| {
             state.store(key, None);
             Ok(())
+        }))
+    }
+
+    fn folders(&self) -> Answer<'_, Vec<String>> {
+        in_time(self.answer(Op::List, "", |state, _| {
+            let exists = |versions: &[Option<(Bytes, Tag)>]| versions.last().is_some_and(Option::is_some);
+            let keys = state.keys.iter().filter(|(_, versions)| exists(versions));
+            let mut names: Vec<_> =
+                keys.filter_map(|(key, _)| Some(key.split_once('/')?.0.to_owned())).collect();
+            names.dedup();
+            Ok(names)
         }))
     }
 }

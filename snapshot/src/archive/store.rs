@@ -126,4 +126,8 @@ pub trait Store: Send + Sync + Debug {
 
     /// Removes a key; one that does not exist is fine.
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
+
+    /// The names of the folders directly below the store's prefix, by a listing that does not go into them. For finding
+    /// what nothing names any more; nothing else lists.
+    fn folders(&self) -> Answer<'_, Vec<String>>;
 }

@@ -2,9 +2,12 @@
 
 mod chunks;
 mod client;
+mod garbage;
 mod golden;
 mod manifest;
 mod race;
+mod restore;
+mod scrub;
 mod stores;
 mod takeover;
 mod tier;

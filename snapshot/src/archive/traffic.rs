@@ -11,6 +11,8 @@ pub struct Traffic {
     pub puts: u64,
     /// Removals.
     pub deletes: u64,
+    /// Listings: none but of who looks for engines.
+    pub lists: u64,
     /// Requests, among those, that the store was too busy or too broken to answer.
     pub failures: u64,
     /// Bytes read.
@@ -25,6 +27,7 @@ pub(crate) struct Counters {
     pub(crate) gets: AtomicU64,
     pub(crate) puts: AtomicU64,
     pub(crate) deletes: AtomicU64,
+    pub(crate) lists: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
@@ -37,6 +40,7 @@ impl Counters {
             gets: of(&self.gets),
             puts: of(&self.puts),
             deletes: of(&self.deletes),
+            lists: of(&self.lists),
             failures: of(&self.failures),
             bytes_read: of(&self.bytes_read),
             bytes_written: of(&self.bytes_written),

@@ -137,7 +137,7 @@ fn check(overlay: &Overlay, model: &Model) {
         assert_eq!(overlay.iter_from(key).next(), entries.get(first).copied());
     }
     assert_eq!(overlay.at_or_before(None, true), entries.last().copied());
-    assert_eq!(overlay.iter_from(b"b").count(), entries.iter().filter(|(key, _)| *key >= b"b").count());
+    assert_eq!(overlay.iter_from(b"b").count(), entries.iter().filter(|(key, _)| *key >= &b"b"[..]).count());
 }
 
 /// All keys of up to three bytes over three letters, one of them zero, with and without a long common front.

@@ -20,6 +20,9 @@ pub struct ManifestWriter {
     unsettled: Vec<[u8; 16]>,
 }
 
+/// How often to look before what is seen counts. Source: a decision.
+const LOOKS_MAX: u32 = 3;
+
 impl ManifestWriter {
     /// The manifest of an engine, if it has one. "There is none" and "it cannot be read" are different answers.
     ///
@@ -58,28 +61,37 @@ impl ManifestWriter {
         &self.manifest
     }
 
-    /// Asks the store whether it still holds exactly this. One request.
+    /// Asks the store whether it holds exactly what `epoch` left there; a change of which nobody knew whether it arrived
+    /// is settled by that. One request.
     ///
     /// # Errors
     /// [`ArchiveError::Fenced`] if a newer epoch has replaced it, [`ArchiveError::Diverged`] if anything else stands
-    /// there, [`ArchiveError::Missing`], and as [`Client::get`].
-    pub async fn confirm(&self, client: &Client) -> Result<(), ArchiveError> {
-        let Some(found) = Self::load(client, self.manifest.engine).await? else {
-            let key = Keys(self.manifest.engine).manifest();
-            return Err(ArchiveError::Missing { store: client.name().to_owned(), key });
-        };
-        if found.manifest.epoch > self.manifest.epoch {
-            let (epoch, by) = (self.manifest.epoch, found.manifest.epoch);
-            return Err(ArchiveError::Fenced { epoch, by });
+    /// there or `epoch` has not written yet, [`ArchiveError::Missing`], and as [`Client::get`].
+    pub async fn confirm(&mut self, client: &Client, epoch: Epoch) -> Result<(), ArchiveError> {
+        let key = Keys(self.manifest.engine).manifest();
+        let mut looks = 0;
+        loop {
+            let Some(found) = Self::load(client, self.manifest.engine).await? else {
+                return Err(ArchiveError::Missing { store: client.name().to_owned(), key });
+            };
+            if found.tag == self.tag && found.manifest == self.manifest {
+                break;
+            }
+            looks += 1;
+            match self.check_other(&key, epoch, &found.manifest) {
+                Ok(()) => {
+                    *self = found;
+                    break;
+                }
+                // A look may be stale.
+                Err(ArchiveError::Diverged { .. }) if looks < LOOKS_MAX => client.pause(looks).await,
+                Err(error) => return Err(error),
+            }
         }
-        if found.tag != self.tag || found.manifest != self.manifest {
-            let key = Keys(self.manifest.engine).manifest();
-            return Err(ArchiveError::Diverged {
-                key,
-                reason: "it is not the manifest that this writer left",
-            });
+        if self.manifest.epoch == epoch {
+            return Ok(());
         }
-        Ok(())
+        Err(ArchiveError::Diverged { key, reason: "this epoch has not written it yet" })
     }
 
     /// Stores a changed manifest; `change` gets the newest one with generation, epoch and time already set, and is
@@ -93,7 +105,7 @@ impl ManifestWriter {
     /// has or the store went back to an older one, and as [`Client::replace`].
     ///
     /// # Panics
-    /// If `change` moves epoch, line or horizon back: that is a bug of the caller.
+    /// If `change` moves epoch, line or horizon back, or needs chunks that are garbage: that is a bug of the caller.
     pub async fn change(
         &mut self,
         client: &Client,
@@ -135,6 +147,7 @@ impl ManifestWriter {
         assert!(next.epoch >= old.epoch, "a manifest's epoch does not go back");
         assert!(next.line >= old.line, "a manifest's line does not go back");
         assert!(next.horizon >= old.horizon, "a manifest's horizon does not go back");
+        assert!(next.keeps_to_needed_chunks(), "chunks that were not needed any more stay so");
         next
     }
 

@@ -70,6 +70,13 @@ pub struct GarbagePack {
     pub since: Micros,
 }
 
+impl GarbagePack {
+    /// Whether it has a list of pieces.
+    pub(crate) fn has_list(&self) -> bool {
+        page_count(self.bytes) > 0
+    }
+}
+
 /// Chunks of one epoch's log that nobody needs any more, until they are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GarbageChunks {

@@ -53,6 +53,10 @@ fn check(location: &Location) {
             Bytes64(len).read_exact_at(&mut bytes, 0).unwrap();
             assert_eq!(client.get_verified(&key, len, &blake3::hash(&bytes)).await?, bytes);
         }
+        let other = EngineId([0x0b; 16]);
+        assert!(!engines(&client).await?.contains(&other));
+        client.upload(&format!("{other}/x/y/z"), Arc::new(Bytes64(5))).await?;
+        assert!(engines(&client).await?.contains(&other));
         client.delete("a/b").await?;
         client.delete("a/b").await?;
         assert_eq!(client.get("a/b").await?, None);

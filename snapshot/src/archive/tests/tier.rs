@@ -2,6 +2,7 @@
 
 use super::super::pieces::{PIECE_BYTES, describe};
 use super::super::sim::{Fault, Op};
+use super::upload::{Pattern, pattern};
 use super::*;
 use crate::testing::{Model, ask_everything, small_model, small_options, write_model};
 use crate::{BlockCache, Kind, Pack, PackError, PackNumber};
@@ -9,25 +10,6 @@ use lineal_wal::sim::SimDisk;
 use lineal_wal::{Disk, DiskFile, OpenMode};
 use std::future::Future;
 use std::io;
-
-/// Bytes that are different everywhere.
-#[derive(Debug)]
-struct Pattern(u64);
-
-fn pattern(at: u64) -> u8 {
-    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
-}
-
-impl Source for Pattern {
-    fn len(&self) -> u64 {
-        self.0
-    }
-
-    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        bytes.iter_mut().zip(offset..).for_each(|(byte, at)| *byte = pattern(at));
-        Ok(())
-    }
-}
 
 /// An archive, and a data directory in front of it.
 struct Setup {
@@ -72,7 +54,7 @@ impl Setup {
     fn pattern(bytes: &[u64], cache_bytes: u64) -> Self {
         let pack = |(number, bytes): (u64, &u64)| LocalPack {
             number: PackNumber(number),
-            source: Arc::new(Pattern(*bytes)),
+            source: Arc::new(Pattern { bytes: *bytes, salt: 0 }),
         };
         Self::new((1..).zip(bytes).map(pack).collect(), cache_bytes)
     }
@@ -289,7 +271,7 @@ fn damage_is_an_error_that_names_key_and_range_and_never_wrong_bytes() {
         ("a cut list", &list, good_list[..64].to_vec()),
         ("an empty list", &list, vec![]),
         ("a list of the pack that is there", &list, {
-            let (_, list) = describe(PackNumber(1), &Pattern(size + 1)).unwrap();
+            let (_, list) = describe(PackNumber(1), &Pattern { bytes: size + 1, salt: 0 }).unwrap();
             list
         }),
     ];
@@ -381,7 +363,7 @@ fn a_read_on_the_archives_own_thread_fails_and_does_not_hang() {
 
 #[test]
 fn the_list_of_pieces_of_version_1() {
-    let (pack, list) = describe(PackNumber(1), &Pattern(2 * PIECE_BYTES + 1)).unwrap();
+    let (pack, list) = describe(PackNumber(1), &Pattern { bytes: 2 * PIECE_BYTES + 1, salt: 0 }).unwrap();
     let pieces = [(0, PIECE_BYTES as usize), (PIECE_BYTES, PIECE_BYTES as usize), (2 * PIECE_BYTES, 1)];
     let hashes = pieces.map(|(offset, bytes)| *blake3::hash(&expected(offset, bytes)).as_bytes());
     assert_eq!(list, hashes.concat());
@@ -389,7 +371,7 @@ fn the_list_of_pieces_of_version_1() {
     assert_eq!(pack.hash, *blake3::hash(&expected(0, 2 * PIECE_BYTES as usize + 1)).as_bytes());
     let key = pack.pieces_key(&Keys(ENGINE));
     assert_eq!(key, format!("{}.pieces", pack.key(&Keys(ENGINE))));
-    let (pages, rest) = describe(PackNumber(1), &Pattern((64 << 20) + 1))
+    let (pages, rest) = describe(PackNumber(1), &Pattern { bytes: (64 << 20) + 1, salt: 0 })
         .map(|(pack, list)| (pack.pages.len(), list.len()))
         .unwrap();
     assert_eq!((pages, rest), (2, 1_025 * 32));

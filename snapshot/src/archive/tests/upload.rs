@@ -197,6 +197,30 @@ fn what_a_fenced_upload_told_is_what_the_next_writer_finds() {
     }
 }
 
+/// Bytes that are different everywhere, and for every salt.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    pub(super) bytes: u64,
+    pub(super) salt: u64,
+}
+
+/// The byte at an offset, of salt 0.
+pub(super) fn pattern(at: u64) -> u8 {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+}
+
+impl Source for Pattern {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let salt = self.salt << 40;
+        bytes.iter_mut().zip(offset..).for_each(|(byte, at)| *byte = pattern(at ^ salt));
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct Bytes(Vec<u8>);
 

@@ -16,14 +16,14 @@ const LOOKS: u32 = if cfg!(all(test, loom)) { 1 } else { 40 };
 
 /// Why [`Parker::park`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(crate) enum Woken {
     ByWaker,
     ByDeadline,
 }
 
 /// One thread's sleep. A wake-up that comes before the sleep is kept, so none is lost.
 #[derive(Debug, Default)]
-pub(super) struct Parker {
+pub(crate) struct Parker {
     /// Set by a wake-up, cleared by the sleeper. Set outside of the lock, so that a sleeper still looking for it
     /// never touches the lock.
     woken: AtomicBool,
@@ -33,7 +33,7 @@ pub(super) struct Parker {
 
 impl Parker {
     /// Sleeps until woken or until the deadline; a wake-up that came first wins.
-    pub(super) fn park(&self, deadline: Option<Instant>) -> Woken {
+    pub(crate) fn park(&self, deadline: Option<Instant>) -> Woken {
         for _ in 0..LOOKS {
             if self.take_wake_up() {
                 return Woken::ByWaker;

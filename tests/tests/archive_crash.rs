@@ -1,0 +1,224 @@
+//! Crashes of an engine with an archive, of its machine, and of its store: nothing that was acknowledged is lost where it
+//! was acknowledged, and the archive never holds what the directory does not.
+
+use std::{sync::Arc, time::Duration};
+
+use lineal::{
+    Durability, Engine, Error, Gated, Options, Result,
+    archive::{ArchiveOptions, Patience, Store},
+};
+use lineal_snapshot::archive::sim::SimStore;
+use lineal_tests::{
+    chooser::chooser,
+    model::{self, State, Step},
+    workload::{every_feature, states},
+    world::{self, World},
+};
+use lineal_wal::sim::SimDisk;
+
+/// How long anything waits for a store that is dark.
+const WAIT: Duration = Duration::from_millis(60);
+
+/// An archive in this store, hurried.
+fn archive(store: &Arc<SimStore>) -> ArchiveOptions {
+    let dyn_store: Arc<dyn Store> = Arc::<SimStore>::clone(store);
+    ArchiveOptions::store(dyn_store).holder("test").interval(Duration::from_millis(1)).patience(Patience {
+        request_max: Duration::from_millis(20),
+        operation_max: Duration::from_millis(40),
+        first_wait_max: Duration::from_millis(1),
+        wait_max: Duration::from_millis(2),
+    })
+}
+
+/// Runs the steps until the power goes. Returns how many were acknowledged.
+fn run_until_off(disk: &SimDisk, store: &Arc<SimStore>, steps: &[Step]) -> usize {
+    let Ok(mut world) = World::open_archived(disk, 1, &archive(store), false) else { return 0 };
+    for (at, step) in steps.iter().enumerate() {
+        if world.step(step).is_err() {
+            return at;
+        }
+    }
+    // What the store has is seen below, whatever became of it here.
+    let _ = world.engine().archive_now();
+    steps.len()
+}
+
+fn find<'a>(world: &World, states: &'a [State], acknowledged: usize, context: &str) -> &'a State {
+    let found = world.dump().unwrap_or_else(|error| panic!("{context}: reading: {error}"));
+    let candidates = &states[acknowledged..(acknowledged + 2).min(states.len())];
+    candidates
+        .iter()
+        .find(|state| model::visible(state) == found)
+        .unwrap_or_else(|| panic!("{context}: {acknowledged} steps acknowledged, found {found:?}"))
+}
+
+#[test]
+fn a_power_cut_leaves_directory_and_archive_of_one_mind() {
+    let steps = every_feature();
+    let states = states(&steps);
+    let whole = SimDisk::new();
+    assert_eq!(run_until_off(&whole, &SimStore::new(), &steps), steps.len());
+    let ops = whole.ops();
+    for op in (0..ops).step_by(9) {
+        for fate in 0..3 {
+            let context = format!("power off at operation {op} of {ops}, fate {fate}");
+            let (disk, store) = (SimDisk::new(), SimStore::new());
+            disk.power_off_at(op);
+            let acknowledged = run_until_off(&disk, &store, &steps);
+            let crashed = disk.crash(&mut chooser(fate + op * 4 * u64::from(fate > 1)));
+            let world = World::open_archived(&crashed, 7, &archive(&store), false)
+                .unwrap_or_else(|error| panic!("{context}: opening: {error}"));
+            let state = find(&world, &states, acknowledged, &context);
+            world.engine().archive_now().unwrap_or_else(|error| panic!("{context}: archiving: {error}"));
+            let before = world.dump().unwrap();
+            // The machine is lost with all that it had.
+            drop(world);
+            let world = World::open_archived(&SimDisk::new(), 9, &archive(&store), true)
+                .unwrap_or_else(|error| panic!("{context}: attaching: {error}"));
+            assert_eq!(world.dump().unwrap(), before, "{context}");
+            world::check_history(world.engine(), state)
+                .unwrap_or_else(|error| panic!("{context}: the past: {error}"));
+            world
+                .engine()
+                .verify(&mut |_| ())
+                .unwrap_or_else(|error| panic!("{context}: verifying: {error}"));
+        }
+    }
+}
+
+/// Commits one after the other, checkpoints, spills and merges in between. Returns how many commits were told to be
+/// archived.
+fn commit_and_count(engine: &Engine) -> u64 {
+    const COMMITS: u64 = 24;
+    let Ok(log) = engine.namespace("log").and_then(|namespace| namespace.object("log")) else { return 0 };
+    let mut acknowledged = 0;
+    for number in 1..=COMMITS {
+        let gate: Gated<()> = log.transact(|tx| {
+            tx.durability(Durability::Archived)?;
+            tx.put(format!("{number:04}"), vec![number as u8; 900])
+        });
+        match gate.wait_timeout(WAIT) {
+            Ok(Ok(())) => acknowledged = number,
+            _ => return acknowledged,
+        }
+        let done = match number % 8 {
+            3 => engine.checkpoint().map(drop),
+            5 => engine.spill().map(drop),
+            7 => engine.compact(),
+            _ => Ok(()),
+        };
+        if done.is_err() {
+            return acknowledged;
+        }
+    }
+    acknowledged
+}
+
+fn attached(store: &Arc<SimStore>, seed: u64) -> Result<Engine> {
+    world::options(&SimDisk::new(), seed).archive(archive(store)).attach("simulated")
+}
+
+/// How many commits an archive holds: the first so many.
+fn count(engine: &Engine, context: &str) -> u64 {
+    let log = engine.existing_namespace("log").unwrap().object("log").unwrap();
+    let found: Vec<String> = log
+        .read(|view| {
+            let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+            view.range::<&str>(..).map(|entry| Ok(text(&entry?.0))).collect()
+        })
+        .wait()
+        .unwrap_or_else(|error| panic!("{context}: reading: {error}"));
+    let expected: Vec<String> = (1..=found.len()).map(|number| format!("{number:04}")).collect();
+    assert_eq!(found, expected, "{context}: a prefix");
+    engine.verify(&mut |_| ()).unwrap_or_else(|error| panic!("{context}: verifying: {error}"));
+    found.len() as u64
+}
+
+#[test]
+fn a_machine_that_is_lost_at_any_request_loses_nothing_that_was_archived() {
+    let whole = SimStore::new();
+    let engine = world::options(&SimDisk::new(), 1).archive(archive(&whole)).open("simulated").unwrap();
+    assert_eq!(commit_and_count(&engine), 24);
+    drop(engine);
+    let requests = whole.requests().len() as u64;
+    for request in 0..requests {
+        let context = format!("dark from request {request} of {requests} on");
+        let store = SimStore::new();
+        store.dark_after(request);
+        let options = world::options(&SimDisk::new(), 1).archive(archive(&store));
+        let acknowledged = options.open("simulated").map_or(0, |engine| commit_and_count(&engine));
+        store.clear();
+        match attached(&store, 9) {
+            Ok(engine) if engine.existing_namespace("log").is_ok() => {
+                let found = count(&engine, &context);
+                assert!(found >= acknowledged, "{context}: {found} of {acknowledged}");
+            }
+            // Nothing had come so far.
+            Ok(_) | Err(Error::NotFound { .. }) => assert_eq!(acknowledged, 0, "{context}"),
+            Err(Error::Archive(error)) if error.to_string().contains("manifest") => {
+                assert_eq!(acknowledged, 0, "{context}: {error}");
+            }
+            Err(error) => panic!("{context}: attaching: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_store_that_fails_in_every_way_costs_time_and_no_data() {
+    for seed in 0..12 {
+        let context = format!("seed {seed}");
+        let store = SimStore::new();
+        let disk = SimDisk::new();
+        let open = || world::options(&disk, seed).archive(archive(&store)).open("simulated");
+        let engine = open().unwrap();
+        store.shake(seed, 250);
+        let log = engine.namespace("log").unwrap().object("log").unwrap();
+        for number in 1..=30u64 {
+            log.transact(|tx| tx.put(format!("{number:04}"), vec![number as u8; 900])).wait().unwrap();
+            if number % 6 == 0 {
+                engine.checkpoint().unwrap();
+            }
+        }
+        store.clear();
+        engine.archive_now().unwrap_or_else(|error| panic!("{context}: archiving: {error}"));
+        drop((log, engine));
+        let engine = attached(&store, 9).unwrap_or_else(|error| panic!("{context}: attaching: {error}"));
+        assert_eq!(count(&engine, &context), 30, "{context}");
+    }
+}
+
+#[test]
+fn the_log_is_kept_until_the_store_has_what_it_holds() {
+    let (store, disk) = (SimStore::new(), SimDisk::new());
+    let options = || world::options(&disk, 1).archive(archive(&store));
+    let engine = options().open("simulated").unwrap();
+    store.dark(true);
+    let log = engine.namespace("log").unwrap().object("log").unwrap();
+    for number in 1..=60u64 {
+        log.transact(|tx| tx.put(format!("{number:04}"), vec![number as u8; 9_000])).wait().unwrap();
+        if number % 10 == 0 {
+            engine.checkpoint().unwrap();
+        }
+    }
+    drop((log, engine));
+    store.clear();
+    let engine = options().open("simulated").unwrap();
+    engine.archive_now().unwrap();
+    engine.checkpoint().unwrap();
+    drop(engine);
+    let engine = attached(&store, 9).unwrap();
+    assert_eq!(count(&engine, "after an outage"), 60);
+}
+
+#[test]
+fn an_idle_engine_asks_for_nothing() {
+    let (store, disk) = (SimStore::new(), SimDisk::new());
+    let engine = Options::new().disk(Arc::new(disk)).archive(archive(&store)).open("simulated").unwrap();
+    let log = engine.namespace("log").unwrap().object("log").unwrap();
+    log.transact(|tx| tx.put("key", "value")).wait().unwrap();
+    engine.checkpoint().unwrap();
+    engine.archive_now().unwrap();
+    store.requests();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(store.requests(), []);
+}
