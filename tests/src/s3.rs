@@ -209,12 +209,13 @@ fn installed() -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// Where it is installed: in the target directory, which is where the test runs from.
+/// Where it is installed: in the target directory, which is where tests (`target/debug/deps/…`) and programs
+/// (`target/release/…`) run from.
 fn place() -> Result<PathBuf, String> {
-    let test = env::current_exe().map_err(|error| format!("where is this test? {error}"))?;
-    let target =
-        test.ancestors().find(|folder| folder.ends_with("deps")).and_then(|deps| deps.ancestors().nth(2));
-    let target = target.ok_or_else(|| format!("{} is in no target directory", test.display()))?;
+    let program = env::current_exe().map_err(|error| format!("where is this test? {error}"))?;
+    let deps = program.ancestors().find(|folder| folder.ends_with("deps"));
+    let target = deps.unwrap_or(&program).ancestors().nth(2);
+    let target = target.ok_or_else(|| format!("{} is in no target directory", program.display()))?;
     Ok(Path::join(target, "s3-server"))
 }
 

@@ -1,5 +1,6 @@
 //! One module for each group of figures.
 
+pub mod archive;
 pub mod commits;
 pub mod history;
 pub mod million;
