@@ -85,8 +85,11 @@ fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
     Ok(LiveState { packs: packs?, line, horizon: Micros(0), note: note.encode(), beside })
 }
 
+/// A key that says its content, and that.
+type Beside = (String, Vec<u8>);
+
 /// The note for a tree that has grown to `to`, and the parts to store for it.
-fn grown(engine: &Arc<EngineInner>, known: &Note, to: Extent) -> Result<(Note, Vec<(String, Vec<u8>)>)> {
+fn grown(engine: &Arc<EngineInner>, known: &Note, to: Extent) -> Result<(Note, Vec<Beside>)> {
     let stored = Stored::new(Arc::clone(&engine.disk), engine.identity, to.size, to.published);
     let root = Some((to.published, stored.published(to.published - 1)?));
     let (parts, new) = roots::next(known.parts.clone(), to, &stored)?;
