@@ -164,7 +164,7 @@ fn a_first_read_costs_two_requests_and_adjacent_pieces_cost_one() {
     read(&*large, 200 << 20, 100).unwrap();
     read(&*large, 10 << 20, 100).unwrap();
     assert_eq!(setup.gets(), 4);
-    assert_eq!(setup.tier.stats().fetched_bytes - before, 2 * (64 + 32) << 10);
+    assert_eq!(setup.tier.stats().fetched_bytes - before, (2 * (64 + 32)) << 10);
     read(&*large, (64 << 20) - 1, 2).unwrap();
     assert_eq!(setup.gets(), 2, "a page of the list, and two pieces");
     read(&*large, (256 << 20) - 1, 2).unwrap();
