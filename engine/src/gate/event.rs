@@ -22,8 +22,10 @@ use crate::{
     history::past::bookmark_held,
     migration::{Use, bring_forward},
     object::{
+        fetching::{Attempts, Missing, attempt},
         resident::Resident,
-        turns::{Held, awake, release, turn_error},
+        turns::{Held, release, turn_error},
+        wake::wake,
     },
     sync::{Arc, Mutex},
     transaction::commit,
@@ -68,7 +70,8 @@ impl Cx {
         &self.shared.object
     }
 
-    /// Runs `f` as one transaction of the event's object; see [`Object::transact`].
+    /// Runs `f` as one transaction of the event's object; see [`Object::transact`]. Where it reads parts of packs that
+    /// are in the archive only, it blocks the thread for the store; [`Cx::transact_async`] does not.
     ///
     /// # Errors
     /// As [`Object::transact`]; [`Error::OutsideTurn`] outside of the event; [`Error::Reset`].
@@ -76,7 +79,38 @@ impl Cx {
         self.with(|held| commit::transact(held, f))
     }
 
-    /// Runs `f` on the event's object as it is; see [`Object::read`].
+    /// As [`Cx::transact`], without blocking for the archive: what `f` misses is fetched, while everybody else is kept
+    /// off the object, and it runs again; see [`Object::transact_async`]. Pending only for that.
+    ///
+    /// # Errors
+    /// As [`Cx::transact`] and [`Object::transact_async`].
+    ///
+    /// # Cancel safety
+    /// As [`Object::transact_async`]. The object is not reset.
+    pub async fn transact_async<T, F>(&self, mut f: F) -> Gated<T>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T>,
+    {
+        let mut attempts = Attempts::default();
+        loop {
+            let once = || self.with(|held| commit::transact(held, &mut f));
+            let (missing, seen) = match attempt(&self.shared.object.engine, once) {
+                (done, None) => return done,
+                (failed, Some(missing)) => (missing, failed.need()),
+            };
+            let mut guard = match Block::begin(&self.shared) {
+                Ok(guard) => guard,
+                Err(error) => return Gated::open(Err(error)),
+            };
+            // Wherever it ends, nothing is half done.
+            guard.ended_well = true;
+            if let Err(error) = attempts.fetch(missing).await {
+                return Gated::hold(&self.shared.object.engine.output, seen, Err(error));
+            }
+        }
+    }
+
+    /// Runs `f` on the event's object as it is; see [`Object::read`]. Like [`Cx::transact`] it may block for the archive.
     ///
     /// # Errors
     /// As [`Cx::transact`].
@@ -228,7 +262,9 @@ where
         code: Code::Start(Some(f)),
         waiter: Waiter::new(WaiterKind::Event),
         limit: Limit::default(),
-        kept: None,
+        turn: None,
+        attempts: Attempts::default(),
+        fetching: None,
     }
 }
 
@@ -239,9 +275,15 @@ struct Event<F, Fut> {
     waiter: Waiter,
     /// Of the wait for the turn, each time that it has to wait.
     limit: Limit,
-    /// The object's state, while the turn is kept over a `Pending`.
-    kept: Option<Box<Resident>>,
+    /// The turn while it is kept over a `Pending`: the object's state, if it has memory.
+    turn: Option<Option<Box<Resident>>>,
+    /// At waking the object, and at bringing its schema forward.
+    attempts: Attempts,
+    /// What those wait for, in the turn.
+    fetching: Option<Fetching>,
 }
+
+type Fetching = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 enum Code<F, Fut> {
     Start(Option<F>),
@@ -261,37 +303,59 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Gated<T>> {
         let this = self.get_mut();
-        let resident = match ready!(this.poll_turn(cx)) {
-            Ok(resident) => resident,
-            Err(error) => return Poll::Ready(this.end(Err(error))),
-        };
-        let first = this.shared.is_none();
-        let shared = Arc::clone(this.shared.get_or_insert_with(|| Shared::new(&this.object)));
-        let mut turn = EventTurn::begin(&shared, resident);
-        if first && let Err(error) = shared.bring_forward() {
-            turn.finish();
-            return Poll::Ready(this.end(Err(error)));
-        }
-        let outcome = this.code.poll(&shared, cx);
-        match outcome {
-            Poll::Pending => {
-                this.kept = turn.pause();
-                Poll::Pending
+        loop {
+            let resident = match ready!(this.poll_turn(cx)) {
+                Ok(resident) => resident,
+                Err(error) => return Poll::Ready(this.end(Err(error))),
+            };
+            let shared = Arc::clone(this.shared.get_or_insert_with(|| Shared::new(&this.object)));
+            let mut turn = EventTurn::begin(&shared, resident);
+            if matches!(this.code, Code::Start(_)) {
+                match attempt(&this.object.engine, || shared.bring_forward()) {
+                    (Ok(()), None) => {}
+                    (Err(error), None) => {
+                        turn.finish();
+                        return Poll::Ready(this.end(Err(error)));
+                    }
+                    (_, Some(missing)) => {
+                        this.turn = Some(Some(turn.keep()));
+                        this.fetch(missing);
+                        continue;
+                    }
+                }
             }
-            Poll::Ready(outcome) => {
-                turn.finish();
-                Poll::Ready(this.end(outcome))
-            }
+            let outcome = this.code.poll(&shared, cx);
+            return match outcome {
+                Poll::Pending => {
+                    this.turn = turn.pause().map(Some);
+                    Poll::Pending
+                }
+                Poll::Ready(outcome) => {
+                    turn.finish();
+                    Poll::Ready(this.end(outcome))
+                }
+            };
         }
     }
 }
 
 impl<F, Fut> Event<F, Fut> {
-    /// Waits for the turn, and for the object's state if it has no memory.
+    /// Waits for the turn, and for the object's state if it has no memory. If that fails the turn is given back.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<Resident>>> {
-        if let Some(kept) = self.kept.take() {
-            return Poll::Ready(Ok(kept));
+        if self.turn.is_none() {
+            match ready!(self.poll_acquire(cx)) {
+                Ok(resident) => self.turn = Some(resident),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
+        let awake = ready!(self.poll_awake(cx));
+        if awake.is_err() {
+            self.give_back();
+        }
+        Poll::Ready(awake)
+    }
+
+    fn poll_acquire(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Box<Resident>>>> {
         let Object { engine, namespace, cell } = &self.object;
         if let Err(error) = engine.check_open().and_then(|()| namespace.check()) {
             return Poll::Ready(Err(error));
@@ -306,18 +370,49 @@ impl<F, Fut> Event<F, Fut> {
             return self.limit.poll_give_up(&engine.deadlines, longest, busy, cx).map(Err);
         }
         // The waiter belongs to the generation of its first poll: after a reset it gets no turn any more.
-        let resident = match cell.turns.poll_acquire(&mut self.waiter, cx) {
-            Poll::Ready(Ok(resident)) => resident,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(turn_error(error, engine))),
+        match cell.turns.poll_acquire(&mut self.waiter, cx) {
+            Poll::Ready(acquired) => {
+                self.limit.end();
+                Poll::Ready(acquired.map_err(|error| turn_error(error, engine)))
+            }
             Poll::Pending => {
                 let busy = || turn_error(TurnError::Busy, engine);
                 let error = ready!(self.limit.poll_give_up(&engine.deadlines, longest, busy, cx));
                 cell.turns.cancel(&mut self.waiter);
-                return Poll::Ready(Err(error));
+                Poll::Ready(Err(error))
             }
-        };
-        self.limit.end();
-        Poll::Ready(awake(engine, cell, resident).map(|resident| resident.expect("awake has memory")))
+        }
+    }
+
+    /// In the turn: waits for what was missed, and reads the object's state if it has no memory.
+    fn poll_awake(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<Resident>>> {
+        loop {
+            if let Some(fetching) = &mut self.fetching {
+                let fetched = ready!(fetching.as_mut().poll(cx));
+                self.fetching = None;
+                fetched?;
+            }
+            if let Some(resident) = self.turn.as_mut().and_then(Option::take) {
+                self.turn = None;
+                return Poll::Ready(Ok(resident));
+            }
+            let Object { engine, cell, .. } = &self.object;
+            match attempt(engine, || wake(engine, cell)) {
+                (woken, None) => self.turn = Some(Some(woken?)),
+                (_, Some(missing)) => self.fetch(missing),
+            }
+        }
+    }
+
+    fn fetch(&mut self, missing: Missing) {
+        self.fetching = Some(Box::pin(self.attempts.fetch(missing)));
+    }
+
+    /// Gives the turn back if it is kept.
+    fn give_back(&mut self) {
+        if let Some(resident) = self.turn.take() {
+            release(&self.object.engine, &self.object.cell, resident);
+        }
     }
 
     /// Drops the event's code and gates its outcome on what it has seen.
@@ -376,18 +471,21 @@ impl<'a> EventTurn<'a> {
         EventTurn { shared, ended: false, _inside: inside }
     }
 
-    /// Ends the poll. Returns the object's state if the turn is kept.
-    fn pause(&mut self) -> Option<Box<Resident>> {
+    /// Ends the poll and keeps the turn.
+    fn keep(&mut self) -> Box<Resident> {
         self.ended = true;
         let mut slot = self.shared.slot.lock();
         slot.polling = None;
-        let resident = slot.resident.take();
-        assert!(resident.is_some(), "whoever borrowed the state has given it back on this thread");
-        if slot.blocking > 0 {
-            return resident;
+        slot.resident.take().expect("whoever borrowed the state has given it back on this thread")
+    }
+
+    /// Ends the poll. Returns the object's state if the turn is kept.
+    fn pause(&mut self) -> Option<Box<Resident>> {
+        let resident = self.keep();
+        if self.shared.slot.lock().blocking > 0 {
+            return Some(resident);
         }
-        drop(slot);
-        release(&self.shared.object.engine, &self.shared.object.cell, resident);
+        release(&self.shared.object.engine, &self.shared.object.cell, Some(resident));
         None
     }
 
@@ -412,8 +510,6 @@ impl<F, Fut> Drop for Event<F, Fut> {
         // The code first: a `block_concurrency` in it resets the object before the turn is handed on.
         self.code = Code::Done;
         self.object.cell.turns.cancel(&mut self.waiter);
-        if let Some(kept) = self.kept.take() {
-            release(&self.object.engine, &self.object.cell, Some(kept));
-        }
+        self.give_back();
     }
 }

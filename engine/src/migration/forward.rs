@@ -5,7 +5,7 @@ use lineal_wal::Seq;
 use super::{Migration, Registered, SCHEMA};
 use crate::{
     Error, ErrorKind, Result,
-    object::turns::Held,
+    object::{fetching, turns::Held},
     transaction::{commit, view::View},
 };
 
@@ -82,7 +82,8 @@ fn run(held: &mut Held<'_>, generation: u32, number: u32, step: &Migration) -> R
         gated.unconfirmed()
     });
     outcome.map_err(|source| {
-        let stays = failed_itself && !may_pass(&source);
+        // Nor does what a step made of a read that did not wait for the archive.
+        let stays = failed_itself && !may_pass(&source) && fetching::check(held.engine).is_ok();
         let error = Error::Migration { step: number, name: step.name.clone(), source: Box::new(source) };
         if stays {
             let seq = held.resident.seq;

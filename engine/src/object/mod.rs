@@ -1,6 +1,7 @@
 //! Objects: isolated stores, each with its own turns, state and history.
 
 pub(crate) mod cell;
+pub(crate) mod fetching;
 pub(crate) mod head;
 pub(crate) mod id;
 pub(crate) mod info;
@@ -15,10 +16,7 @@ use std::{future::Future, ops::RangeBounds};
 
 use lineal_wal::{Lsn, ObjectId, ObjectKey};
 
-use self::{
-    cell::Cell,
-    turns::{Taken, Turn},
-};
+use self::{cell::Cell, turns::Turn};
 pub use self::{info::ObjectInfo, verify::Verified};
 use crate::{
     Blame, Bookmark, Change, Cx, Diff, Error, Gated, History, Kind, Result, Tx, View,
@@ -112,14 +110,23 @@ impl Object {
     /// As [`transact`](Object::transact), for async callers: waits for the turn without blocking the thread, for as
     /// long as [`Options::wait_max`](crate::Options::wait_max) says.
     ///
+    /// Nor does it block where the object reads parts of packs that are in the archive only: `f` fails there with an
+    /// [`Error::Io`], nothing is committed, the parts are fetched, and `f` runs again from the front; other objects go on
+    /// meanwhile, this one's turn is kept. So what `f` does besides is to bear being done again. At most one run commits.
+    ///
+    /// # Errors
+    /// As [`transact`](Object::transact); [`Error::Archive`] if the store cannot be reached or has not what it should;
+    /// [`Error::Invalid`] if `f` needs more than 1,024 fetches, one after the other.
+    ///
     /// # Cancel safety
-    /// Dropped before it is ready, `f` has not run and nothing has changed.
-    pub async fn transact_async<T, F>(&self, f: F) -> Gated<T>
+    /// Dropped before it is ready, nothing of `f` is committed, and what it missed is fetched all the same. Steps of a
+    /// [migration](crate::Namespace::migrations) that went before it may be.
+    pub async fn transact_async<T, F>(&self, mut f: F) -> Gated<T>
     where
-        F: FnOnce(&mut Tx<'_>) -> Result<T>,
+        F: FnMut(&mut Tx<'_>) -> Result<T>,
     {
-        match Turn::take_async(&self.engine, &self.namespace, &self.cell).await.and_then(Taken::enter) {
-            Ok(mut turn) => turn.run(|held| commit::transact(held, f)),
+        match Turn::take_async(&self.engine, &self.namespace, &self.cell).await {
+            Ok(taken) => taken.run(|held| commit::transact(held, &mut f)).await,
             Err(error) => Gated::open(Err(error)),
         }
     }
@@ -140,6 +147,8 @@ impl Object {
     /// only while it awaits something. See [`Cx`] for what it can do.
     ///
     /// The event's result comes gated on the newest commit it made or saw.
+    ///
+    /// An object that has no memory is read before the event goes on, without blocking the thread for the archive.
     ///
     /// # Errors
     /// Inside the gate: what `f` returns; [`Error::Reset`] if the object was reset; [`Error::InsideTurn`] if it is

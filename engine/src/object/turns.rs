@@ -7,9 +7,14 @@ use std::{
     time::Instant,
 };
 
-use super::{cell::Cell, resident::Resident, wake};
+use super::{
+    cell::Cell,
+    fetching::{Attempts, Missing, attempt},
+    resident::Resident,
+    wake,
+};
 use crate::{
-    Error, Result,
+    Error, Gated, Result,
     engine::{EngineInner, pressure},
     gate::{inside::Inside, limit::Limit, output::Need, turn::TurnError},
     namespace::NamespaceInner,
@@ -85,7 +90,7 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// As `take`, without blocking the thread. The turn begins with [`Taken::enter`].
+    /// As `take`, without blocking the thread.
     pub(crate) async fn take_async(
         engine: &'a Arc<EngineInner>,
         namespace: &'a Arc<NamespaceInner>,
@@ -114,7 +119,7 @@ impl<'a> Turn<'a> {
             }
         })
         .await?;
-        Ok(Taken { engine, namespace, cell, resident: Some(resident) })
+        Ok(Taken { engine, namespace, cell, resident })
     }
 
     /// Runs `f` in this turn.
@@ -174,41 +179,80 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A turn that was waited for asynchronously and has not begun. Unlike a [`Turn`] it may cross threads.
+/// A turn that was waited for asynchronously. Unlike a [`Turn`] it may cross threads, while nothing runs in it.
 pub(crate) struct Taken<'a> {
     engine: &'a Arc<EngineInner>,
     namespace: &'a Arc<NamespaceInner>,
     cell: &'a Arc<Cell>,
-    resident: Option<Option<Box<Resident>>>,
+    /// `None` for as long as the object has no memory.
+    resident: Option<Box<Resident>>,
 }
 
-impl<'a> Taken<'a> {
-    /// Begins the turn on this thread.
-    pub(crate) fn enter(mut self) -> Result<Turn<'a>> {
-        let inside = Inside::enter(self.engine.output.tag, self.cell.address());
-        let resident = self.resident.take().expect("a turn is entered once");
-        Ok(Turn {
+impl Taken<'_> {
+    /// Runs `work` in this turn, and ends it. Where it would have to wait for the archive it does not: what it misses is
+    /// fetched while the turn is kept, and it runs again.
+    pub(crate) async fn run<T>(mut self, mut work: impl FnMut(Held<'_>) -> Gated<T>) -> Gated<T> {
+        let mut attempts = Attempts::default();
+        loop {
+            let (missing, seen) = match self.wake() {
+                Ok(None) => match attempt(self.engine, || self.enter(&mut work)) {
+                    (done, None) => return done,
+                    (failed, Some(missing)) => (missing, failed.need()),
+                },
+                Ok(Some(missing)) => (missing, Need::default()),
+                Err(error) => return Gated::open(Err(error)),
+            };
+            if let Err(error) = attempts.fetch(missing).await {
+                return Gated::hold(&self.engine.output, seen, Err(error));
+            }
+        }
+    }
+
+    /// Reads the object's state if it has no memory. Says what it missed, and is to be called again then.
+    fn wake(&mut self) -> Result<Option<Missing>> {
+        if self.resident.is_some() {
+            return Ok(None);
+        }
+        match attempt(self.engine, || wake::wake(self.engine, self.cell)) {
+            (_, Some(missing)) => Ok(Some(missing)),
+            (woken, None) => {
+                self.resident = Some(woken?);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Runs `work` on this thread.
+    fn enter<R>(&mut self, work: impl FnOnce(Held<'_>) -> R) -> R {
+        /// Resets the object if `work` panics.
+        struct Running<'a>(&'a Cell);
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                self.0.turns.reset();
+            }
+        }
+        let _inside = Inside::enter(self.engine.output.tag, self.cell.address());
+        let running = Running(self.cell);
+        let result = work(Held {
             engine: self.engine,
             namespace: self.namespace,
             cell: self.cell,
-            resident: awake(self.engine, self.cell, resident)?,
-            running: false,
-            _inside: Some(inside),
-        })
+            resident: self.resident.as_mut().expect("it was woken"),
+        });
+        std::mem::forget(running);
+        result
     }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if let Some(resident) = self.resident.take() {
-            release(self.engine, self.cell, resident);
-        }
+        release(self.engine, self.cell, self.resident.take());
     }
 }
 
 /// The state of the object whose turn was just taken, read if it has no memory. If that fails the turn is given
 /// back.
-pub(crate) fn awake(
+fn awake(
     engine: &Arc<EngineInner>,
     cell: &Cell,
     resident: Option<Box<Resident>>,

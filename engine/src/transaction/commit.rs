@@ -15,7 +15,7 @@ use crate::{
     gate::{inside::Inside, output::Need},
     migration::{Use, bring_forward},
     object::{
-        id,
+        fetching, id,
         resident::{Below, Resident, Under},
         turns::{Held, Turn},
     },
@@ -261,6 +261,7 @@ pub(crate) struct Write<'a> {
 /// opens.
 fn commit(engine: &EngineInner, record: &mut RecordBuilder, writes: &mut [Write<'_>]) -> Result<Lsn> {
     engine.check_writable()?;
+    fetching::check(engine)?;
     for write in writes.iter() {
         write.held.namespace.check()?;
         engine.output.check(write.held.namespace.level())?;

@@ -97,7 +97,10 @@ impl ColdFile {
             if wanted.is_empty() {
                 break;
             }
-            if fetching::note(&self.cold, &self.pack, &wanted) {
+            let behind = wanted.last().map_or(0, |last| last + 1);
+            let more = self.ahead.lock().after(&wanted);
+            let ahead = behind..(behind + more).min(piece_count(self.pack.bytes)).max(behind);
+            if fetching::note(&self.cold, &self.pack, &wanted, &ahead) {
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, "a part of a pack is in the archive"));
             }
             if self.cold.runtime.is_here() {
@@ -105,9 +108,6 @@ impl ColdFile {
                     "a pack in the archive was read on the archive's own thread, which would wait for itself";
                 return Err(io::Error::new(io::ErrorKind::Deadlock, reason));
             }
-            let more = self.ahead.lock().after(&wanted);
-            let behind = wanted.last().map_or(0, |last| last + 1);
-            let ahead = behind..(behind + more).min(piece_count(self.pack.bytes));
             for waiting in self.cold.begin(&self.pack, wanted.iter().copied().chain(ahead)) {
                 let landed = self.cold.runtime.run(waiting.landed()).map_err(io_error)?;
                 for (piece, found) in landed.units() {

@@ -8,6 +8,7 @@ use super::pieces::RUN_PIECES;
 use crate::sync::Arc;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// How much one attempt may miss, in runs of pieces. Source: a decision; an attempt fails at the first that it misses.
 const NEEDS_MAX: usize = 64;
@@ -18,6 +19,8 @@ struct Need {
     cold: Cold,
     pack: Arc<ArchivedPack>,
     pieces: Vec<u64>,
+    /// Behind them, for whoever reads on: fetched as well, and nobody's failure.
+    ahead: Range<u64>,
 }
 
 thread_local! {
@@ -46,12 +49,20 @@ pub fn without_blocking<R>(work: impl FnOnce() -> R) -> (R, Option<Missing>) {
     (result, (!missed.is_empty()).then_some(Missing { needs: missed }))
 }
 
-/// Notes what a read missed; false where it may wait.
-pub(crate) fn note(cold: &Cold, pack: &Arc<ArchivedPack>, pieces: &[u64]) -> bool {
+/// Whether a read of this thread has missed something since [`without_blocking`] began: what was made of it is not to be
+/// kept, also where the failure of the read was passed over. False outside of it.
+#[must_use]
+pub fn has_missed() -> bool {
+    MISSED.with_borrow(|missed| missed.as_ref().is_some_and(|missed| !missed.is_empty()))
+}
+
+/// Notes what a read missed, and what to fetch behind it; false where it may wait.
+pub(crate) fn note(cold: &Cold, pack: &Arc<ArchivedPack>, pieces: &[u64], ahead: &Range<u64>) -> bool {
     MISSED.with_borrow_mut(|missed| {
         let Some(missed) = missed else { return false };
         if missed.len() < NEEDS_MAX {
-            missed.push(Need { cold: cold.clone(), pack: Arc::clone(pack), pieces: pieces.to_vec() });
+            let (cold, pack) = (cold.clone(), Arc::clone(pack));
+            missed.push(Need { cold, pack, pieces: pieces.to_vec(), ahead: ahead.clone() });
         }
         true
     })
@@ -74,20 +85,21 @@ impl Missing {
     pub async fn fetch(self) -> Result<(), ArchiveError> {
         let runs = usize::try_from(RUN_PIECES).unwrap_or(usize::MAX);
         let mut waiting = VecDeque::new();
-        let needs = self.needs.iter();
-        for (need, pieces) in
-            needs.flat_map(|need| need.pieces.chunks(runs).map(move |pieces| (need, pieces)))
-        {
-            waiting.extend(need.cold.begin(&need.pack, pieces.iter().copied()));
-            // What lies in memory on its way to the cache is bounded.
-            while waiting.len() > IN_FLIGHT_MAX {
-                if let Some(first) = waiting.pop_front() {
-                    landed(first).await?;
+        for need in &self.needs {
+            let all: Vec<u64> = need.pieces.iter().copied().chain(need.ahead.clone()).collect();
+            for pieces in all.chunks(runs) {
+                let begun = need.cold.begin(&need.pack, pieces.iter().copied());
+                waiting.extend(begun.into_iter().map(|one| (need, one)));
+                // What lies in memory on its way to the cache is bounded.
+                while waiting.len() > IN_FLIGHT_MAX {
+                    if let Some((need, first)) = waiting.pop_front() {
+                        need.landed(first).await?;
+                    }
                 }
             }
         }
-        for one in waiting {
-            landed(one).await?;
+        for (need, one) in waiting {
+            need.landed(one).await?;
         }
         Ok(())
     }
@@ -96,6 +108,11 @@ impl Missing {
 /// Runs on their way at once. Source: a decision; at most 32 MiB.
 const IN_FLIGHT_MAX: usize = 4;
 
-async fn landed(waiting: Waiting) -> Result<(), ArchiveError> {
-    waiting.landed().await?.units().try_for_each(|(_, found)| found.as_ref().map(drop).map_err(Clone::clone))
+impl Need {
+    /// Waits for a run, and says what became of those of its pieces that were missed.
+    async fn landed(&self, waiting: Waiting) -> Result<(), ArchiveError> {
+        let landed = waiting.landed().await?;
+        let mut missed = landed.units().filter(|(piece, _)| self.pieces.contains(piece));
+        missed.try_for_each(|(_, found)| found.as_ref().map(drop).map_err(Clone::clone))
+    }
 }

@@ -54,7 +54,7 @@ pub use chunk::{CHUNK_BYTES_MAX, CHUNK_VERSION, Chunk, ChunkHash, LogEnd, NextCh
 pub use client::{Client, Created, Replaced};
 pub use error::{ArchiveError, ArchiveErrorKind};
 pub use fetch::{Fetched, fetch_pack};
-pub use fetching::{Missing, without_blocking};
+pub use fetching::{Missing, has_missed, without_blocking};
 pub use find::engines;
 pub use folder::Folder;
 pub use garbage::{Collected, collect_garbage};

@@ -437,6 +437,62 @@ fn what_was_missed_belongs_to_whoever_asked_for_it() {
 }
 
 #[test]
+fn it_is_known_that_a_read_missed_something() {
+    let setup = Setup::pattern(&[1 << 20], 1 << 20);
+    let file = setup.file(1);
+    let ((before, after), missing) = without_blocking(|| {
+        let before = has_missed();
+        let _ = read(&*file, 0, 10);
+        (before, has_missed())
+    });
+    assert!(!before && after && !has_missed());
+    block_on(missing.unwrap().fetch()).unwrap();
+    assert!(!without_blocking(|| read(&*file, 0, 10).is_ok() && has_missed()).0);
+}
+
+#[test]
+fn who_reads_on_without_waiting_begins_ever_less_often() {
+    let setup = Setup::pattern(&[30 << 20], 64 << 20);
+    let file = setup.file(1);
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let all = || (0..480).try_for_each(|piece| read(&*file, piece * PIECE_BYTES, 10).map(drop));
+        let (read, missing) = without_blocking(all);
+        let Some(missing) = missing else {
+            read.unwrap();
+            break;
+        };
+        block_on(missing.fetch()).unwrap();
+    }
+    assert!(attempts < 20, "{attempts}");
+    assert!(setup.gets() < 20);
+}
+
+#[test]
+fn damage_behind_what_was_missed_is_nobodys_failure() {
+    let setup = Setup::pattern(&[4 << 20], 64 << 20);
+    let file = setup.file(1);
+    let key = setup.key(1);
+    let mut bad = setup.store.peek(&key).unwrap().to_vec();
+    let piece_bytes = usize::try_from(PIECE_BYTES).unwrap();
+    bad[10 * piece_bytes + 5] ^= 1;
+    setup.store.poke(&key, bad);
+    for piece in 0..10 {
+        loop {
+            let (read, missing) = without_blocking(|| read(&*file, piece * PIECE_BYTES, 10));
+            let Some(missing) = missing else {
+                read.unwrap();
+                break;
+            };
+            block_on(missing.fetch()).unwrap();
+        }
+    }
+    let missing = without_blocking(|| read(&*file, 10 * PIECE_BYTES, 10).is_ok()).1.unwrap();
+    assert!(matches!(block_on(missing.fetch()), Err(ArchiveError::DamagedPart { .. })));
+}
+
+#[test]
 fn a_fetch_says_what_went_wrong_and_one_that_is_given_up_goes_on() {
     let setup = Setup::pattern(&[1 << 20], 1 << 20);
     let file = setup.file(1);
