@@ -28,8 +28,11 @@ pub use self::child::{ROLES, play};
 use self::{bare::Bare, wire::Wire};
 use crate::report::Figure;
 
+/// What measures one part.
+type Part = fn(&Place) -> Result<Vec<Figure>>;
+
 /// The parts of this group, each of which stands for itself.
-pub const PARTS: [(&str, fn(&Place) -> Result<Vec<Figure>>); 5] = [
+pub const PARTS: [(&str, Part); 5] = [
     ("archive-commits", commits::measure),
     ("archive-puts", puts::measure),
     ("archive-foreground", foreground::measure),
@@ -63,7 +66,7 @@ impl Place {
     fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.dir.join(name);
         match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::other(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::other(error)),
             _ => Ok(folder),
         }
     }
