@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lineal::archive::{RestoreOptions, RestorePlan, RestoreReport, RestoreStep};
+use lineal::{
+    Lsn,
+    archive::{RestoreOptions, RestorePlan, RestoreReport, RestoreStep},
+};
 
 use super::{place, points};
 use crate::{
@@ -77,8 +80,10 @@ fn options(args: &RestoreFrom) -> Outcome<RestoreOptions> {
     Ok(match args.at {
         None => options,
         Some(When::Time(time)) => options.at(time),
-        Some(When::Seq(_) | When::Mark(_)) => {
-            let reason = "an archive goes back to one moment: give --at a time, not a commit of one object";
+        Some(When::Seq(lsn)) => options.at(Lsn(lsn)),
+        Some(When::Mark(_)) => {
+            let reason =
+                "an archive goes back to a time or a position of the log, and a bookmark is of one object";
             return Err(Failure::usage(reason));
         }
     })

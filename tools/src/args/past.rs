@@ -78,7 +78,7 @@ was interrupted.
 
 With --from, a new directory is made out of an archive: all of it, one namespace (--ns), or some of its objects. Everything
 is verified before the directory gets its name, and what fails leaves nothing that opens; run again it goes on where it
-was. --at takes a time; what came later stays in the histories. lineal points tells from when to when.
+was. --at takes a time, or a position of the log (lsn) as lineal points tells them; what came later stays in the histories.
 
   lineal restore --from s3://backups/rooms --to data --dry-run
   lineal restore --from s3://backups/rooms --to data
@@ -278,7 +278,7 @@ pub(crate) struct Restore {
     /// All objects of the namespace
     #[arg(long, requires = "ns", required_unless_present_any = ["from", "object", "id", "prefix"])]
     all: bool,
-    /// To which point in its history; for many objects, and for an archive, a time
+    /// To which point in its history; for many objects a time; for an archive a time or a position of the log
     #[arg(long, value_name = "WHEN", required_unless_present = "from", value_parser = when::parse)]
     at: Option<When>,
     /// Why; kept with the commit
