@@ -77,7 +77,7 @@ impl Opening {
             Ok,
         )?;
         let marker = Marker::read(&**local)?;
-        if manifest.is_none() && (marker.is_some() || read_only) {
+        if manifest.is_none() && marker.is_some() {
             // Where there was one and is none, somebody looks in the wrong place.
             let (store, key) = (connection.client.name().to_owned(), Keys(engine).manifest());
             return Err(ArchiveError::Missing { store, key }.into());

@@ -315,6 +315,13 @@ fn what_is_not_there_is_code_8_and_wrong_usage_code_2() {
     // Somebody looks in the wrong place: no archive is begun there.
     refused(&run(&["exec", "--dir", &kept.at("data"), "--archive", &nothing]), 3, "manifest");
     assert!(!kept.path("to").exists());
+    // A directory that never had one has all that it has: a script that names a place for all of them can read it.
+    let mut exec = Exec::start(&kept.path("plain"));
+    exec.done(PUT);
+    assert_eq!(exec.end(), 0);
+    let get = ["get", "--dir", &kept.at("plain"), "--ns", "rooms", "--object", "lobby", "k"];
+    let got = lineal().args(get).env("LINEAL_ARCHIVE", &nothing).output().unwrap();
+    assert_eq!((code(&got), got.stdout), (0, b"first".to_vec()));
     let left = kept.files("nothing/");
     assert!(left.iter().all(|file| file.ends_with(".lineal-archive.lock")), "{left:?}");
     for args in [
