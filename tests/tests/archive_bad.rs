@@ -161,9 +161,10 @@ fn packs_that_are_not_what_was_written_hurt_what_is_in_them_and_are_named() {
         assert!(!to.exists(), "{what}: nothing that opens is left");
         assert!(Engine::open(dir.path().join(format!("{what}.restoring"))).is_err(), "{what}");
 
-        let engine = options(&SimDisk::new(), &store).attach("simulated").unwrap();
-        let rooms = match engine.namespace("rooms") {
-            Ok(rooms) => rooms,
+        let report = archive::scrub(&archive(&store), Some(id), None, &mut |_, _| ()).unwrap();
+        assert!(report.damage.iter().any(|damage| damage.key == *pack), "{what}: {report:?}");
+        let engine = match options(&SimDisk::new(), &store).attach("simulated") {
+            Ok(engine) => engine,
             // Its index is gone with it.
             Err(error) if what != "flipped" => {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
@@ -172,6 +173,7 @@ fn packs_that_are_not_what_was_written_hurt_what_is_in_them_and_are_named() {
             }
             Err(error) => panic!("{what}: {error}"),
         };
+        let rooms = engine.namespace("rooms").unwrap();
         let mut right = 0;
         for number in 0..6u64 {
             let room = rooms.object(&format!("room {number}")).unwrap();
@@ -188,8 +190,6 @@ fn packs_that_are_not_what_was_written_hurt_what_is_in_them_and_are_named() {
         }
         assert!(right < 6, "{what}: damage is seen");
         assert!(what != "flipped" || right >= 4, "{what}: {right} objects are beside the damage");
-        let report = archive::scrub(&archive(&store), Some(id), None, &mut |_, _| ()).unwrap();
-        assert!(report.damage.iter().any(|damage| damage.key == *pack), "{what}: {report:?}");
         store.poke(pack, whole.clone());
     }
     let to = dir.path().join("whole");

@@ -152,7 +152,7 @@ fn a_collection_that_ends_at_any_request_is_finished_by_the_next() {
         archive(&client, &mut writer, 20, &[2, 3], &[own]).unwrap();
         store.dark_after(last);
         let ended = collect(&client, &mut writer, 20 + GRACE.0);
-        assert_eq!(ended.is_ok(), last > 10, "after {last} requests: {ended:?}");
+        assert_eq!(ended.is_ok(), last > 11, "after {last} requests: {ended:?}");
         store.clear();
         check(&store);
 
