@@ -59,7 +59,7 @@ fn a_power_cut_leaves_directory_and_archive_of_one_mind() {
     let whole = SimDisk::new();
     assert_eq!(run_until_off(&whole, &SimStore::new(), &steps), steps.len());
     let ops = whole.ops();
-    for op in (0..ops).step_by(17) {
+    for op in (0..ops).step_by(29) {
         for fate in 0..3 {
             let context = format!("power off at operation {op} of {ops}, fate {fate}");
             let (disk, store) = (SimDisk::new(), SimStore::new());
@@ -89,7 +89,7 @@ fn a_power_cut_leaves_directory_and_archive_of_one_mind() {
 /// Commits one after the other, checkpoints, spills and merges in between. Returns how many commits were told to be
 /// archived.
 fn commit_and_count(engine: &Engine) -> u64 {
-    const COMMITS: u64 = 24;
+    const COMMITS: u64 = 16;
     let Ok(log) = engine.namespace("log").and_then(|namespace| namespace.object("log")) else { return 0 };
     let mut acknowledged = 0;
     for number in 1..=COMMITS {
@@ -138,7 +138,7 @@ fn count(engine: &Engine, context: &str) -> u64 {
 fn a_machine_that_is_lost_at_any_request_loses_nothing_that_was_archived() {
     let whole = SimStore::new();
     let engine = world::options(&SimDisk::new(), 1).archive(archive(&whole)).open("simulated").unwrap();
-    assert_eq!(commit_and_count(&engine), 24);
+    assert_eq!(commit_and_count(&engine), 16);
     drop(engine);
     let requests = whole.requests().len() as u64;
     for request in 0..requests {
@@ -194,10 +194,10 @@ fn what_the_store_keeps_in_part_only_is_stored_again_before_it_counts() {
     for part in ["/log/", "manifest", "/log/", "packs", "roots", "manifest", "pieces", "/log/"] {
         store.plan(Op::Put, part, Fault::HalfStored);
     }
-    assert_eq!(commit_and_count(&engine), 24);
+    assert_eq!(commit_and_count(&engine), 16);
     drop(engine);
     let engine = attached(&store, 9).unwrap();
-    assert_eq!(count(&engine, "after halves"), 24);
+    assert_eq!(count(&engine, "after halves"), 16);
 }
 
 #[test]

@@ -128,12 +128,20 @@ impl Opening {
 
     /// Takes the archive over, once packs and log of this directory are known to go on from what it holds. `log` is open
     /// for reading.
-    pub(crate) fn take_over(&mut self, line: Lsn, summary: &Summary, log: &Log) -> Result<()> {
+    ///
+    /// The chunks that a directory was just made of are compared when they are taken over, and not before, too.
+    pub(crate) fn take_over(
+        &mut self,
+        line: Lsn,
+        summary: &Summary,
+        log: &Log,
+        just_made: bool,
+    ) -> Result<()> {
         if self.taken.is_some() {
             return Ok(());
         }
         let compared = match &self.manifest {
-            Some(manifest) => self.compare(manifest, line, summary, log)?,
+            Some(manifest) => self.compare(manifest, line, summary, log, just_made)?,
             None => BTreeSet::new(),
         };
         let (client, durable) = (self.connection.client.clone(), log.durable());
@@ -236,12 +244,16 @@ impl Opening {
         line: Lsn,
         summary: &Summary,
         log: &Log,
+        just_made: bool,
     ) -> Result<BTreeSet<ChunkHash>> {
         let mut compared = BTreeSet::new();
         if manifest.line > log.durable().max(line) {
             return Err(ahead(self.engine).into());
         }
         self.compare_roots(manifest, summary)?;
+        if just_made {
+            return Ok(compared);
+        }
         for named in &manifest.logs {
             let mut end = LogEnd::at(self.engine, named.epoch, named.first_chunk, named.before);
             loop {

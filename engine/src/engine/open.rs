@@ -171,9 +171,14 @@ impl Far {
     }
 
     /// Takes the archive over. `recover` reads the log; it changes nothing.
-    fn take_over(&mut self, files: (Lsn, &Summary), recover: impl FnOnce() -> Result<Log>) -> Result<()> {
+    fn take_over(
+        &mut self,
+        (line, summary): (Lsn, &Summary),
+        options: &Options,
+        recover: impl FnOnce() -> Result<Log>,
+    ) -> Result<()> {
         match &mut self.archive {
-            Some(archive) => archive.take_over(files.0, files.1, &recover()?),
+            Some(archive) => archive.take_over(line, summary, &recover()?, options.attaching),
             None => Ok(()),
         }
     }
@@ -208,7 +213,7 @@ impl Far {
         local
     }
 
-    fn take_over(&mut self, _: (Lsn, &Summary), _: impl FnOnce() -> Result<Log>) -> Result<()> {
+    fn take_over(&mut self, _: (Lsn, &Summary), _: &Options, _: impl FnOnce() -> Result<Log>) -> Result<()> {
         Ok(())
     }
 
@@ -241,7 +246,7 @@ fn open_files(
     let packs = open_packs(options, disk, &cache, engine, read_only)?;
     let (line, summary) = newest_line(&packs)?;
     if !read_only {
-        far.take_over((line, &summary), || {
+        far.take_over((line, &summary), options, || {
             // Twice read where there is an archive: its epoch, which the log is to be written in, comes after the look.
             let options = log_options(options, engine);
             let recovered =

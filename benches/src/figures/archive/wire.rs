@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 /// What a request is billed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// PUT and POST.
+    /// PUT and POST, each part of an upload.
     Put,
     /// GET and HEAD.
     Get,
@@ -150,10 +150,12 @@ impl HttpService for Service {
         Self: 'b,
     {
         Box::pin(async move {
+            let query = request.uri().query().unwrap_or_default();
             let kind = match request.method().as_str() {
-                "PUT" | "POST" => Kind::Put,
                 "DELETE" => Kind::Delete,
-                _ if request.uri().query().is_some_and(|query| query.contains("list-type")) => Kind::List,
+                "POST" if query.starts_with("delete") => Kind::Delete,
+                "PUT" | "POST" => Kind::Put,
+                _ if query.contains("list-type") => Kind::List,
                 _ => Kind::Get,
             };
             let (key, at) = (request.uri().path().to_owned(), Instant::now());
