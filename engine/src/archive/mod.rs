@@ -155,7 +155,7 @@ const ROOTS_REST: Duration = Duration::from_secs(1);
 /// Source: a decision; longer than a rest between two attempts.
 const TROUBLE_AFTER: Duration = Duration::from_secs(15);
 /// How often a close looks whether the store takes something.
-const CLOSE_LOOKS: Duration = Duration::from_millis(200);
+const CLOSE_LOOKS: Duration = Duration::from_millis(10);
 
 impl Archive {
     /// Starts the uploads, once the engine stands.
