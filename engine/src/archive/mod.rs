@@ -1,9 +1,11 @@
 //! The archive of an engine: its packs and its log in an object store.
 //!
-//! What is uploaded, in which form, and how a store is believed is the business of `lineal_snapshot::archive`. Here an
-//! engine opens with one ([`opening`]), says what is live ([`host`]), and lets go of what the store has ([`spill`]).
-//! Packs that are in the store only are read through the [`Tier`], which is the engine's disk; nothing else of the engine
-//! knows of it.
+//! [`Options::archive`](crate::Options::archive) opens an engine with one, [`Options::attach`](crate::Options::attach) opens
+//! one on a machine that has nothing of it. The functions here look at archives that no engine of this process has open:
+//! [`points`] says what can be restored, [`restore`] does it, [`verify`] and [`scrub`] check, [`gc`] cleans up.
+//!
+//! What is uploaded, in which form, and how a store is believed is the business of `lineal_snapshot::archive`. Packs that
+//! are in the store only are read through its `Tier`, which is the engine's disk; nothing else of the engine knows of it.
 
 mod attach;
 mod care;
