@@ -59,7 +59,7 @@ fn a_power_cut_leaves_directory_and_archive_of_one_mind() {
     let whole = SimDisk::new();
     assert_eq!(run_until_off(&whole, &SimStore::new(), &steps), steps.len());
     let ops = whole.ops();
-    for op in (0..ops).step_by(29) {
+    for op in (0..ops).step_by(61) {
         for fate in 0..3 {
             let context = format!("power off at operation {op} of {ops}, fate {fate}");
             let (disk, store) = (SimDisk::new(), SimStore::new());

@@ -138,6 +138,10 @@ impl Writing {
         self.shared.state.lock().line.min(self.calls.archived())
     }
 
+    fn troubles(&self) -> u64 {
+        self.calls.troubles() + self.packs.troubles()
+    }
+
     /// What keeps the store from taking anything at the moment.
     fn trouble(&self) -> Option<ArchiveError> {
         self.calls.trouble().or_else(|| self.packs.trouble())
@@ -152,10 +156,6 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// Source: a decision; the client has tried for a minute by then.
 const ROOTS_REST: Duration = Duration::from_secs(1);
-/// How long trouble from before is not told to who asks anew.
-///
-/// Source: a decision; longer than a rest between two attempts.
-const TROUBLE_AFTER: Duration = Duration::from_secs(15);
 /// How often a close looks whether the store takes something.
 const CLOSE_LOOKS: Duration = Duration::from_millis(10);
 
@@ -263,7 +263,7 @@ impl Archive {
         self.await_roots(engine.options.wait_max)?;
         let wanted = engine.log.sync()?;
         let line = engine.line();
-        let (failures, began) = (self.connection.client.traffic().failures, Instant::now());
+        let troubles = writing.troubles();
         writing.calls.want(wanted);
         writing.packs.changed();
         let mut state = writing.shared.state.lock();
@@ -276,9 +276,8 @@ impl Archive {
             if writing.calls.archived() >= wanted && state.line >= line {
                 return Ok(());
             }
-            // What was wrong before may be right now: it is tried anew.
-            let tried =
-                self.connection.client.traffic().failures > failures || began.elapsed() >= TROUBLE_AFTER;
+            // What was wrong before may be right now, and what fails first may have begun before.
+            let tried = writing.troubles() >= troubles + 2;
             if let Some(trouble) = writing.trouble().filter(|_| tried) {
                 return Err(trouble.into());
             }
@@ -304,6 +303,11 @@ impl Archive {
     pub(crate) fn close(&self, engine: &EngineInner) -> Result<()> {
         let Some(writing) = &self.writing else { return Ok(()) };
         let synced = engine.log.sync();
+        if let Some(poison) = engine.log.poisoned() {
+            // What is durable is read again by the next open; here the disk says nothing more.
+            self.abort();
+            return Err(poison.into());
+        }
         writing.calls.stop();
         let mut since = Instant::now();
         let mut last = (Lsn(0), 0, 0);

@@ -20,7 +20,7 @@ use super::packs::{Live, LocalPack, archive_packs, send_bytes};
 use super::queue::Rhythm;
 use super::tail::{Calls, DurableLog, TailUpload};
 use super::writer::Writer;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
 use lineal_wal::{Epoch, Lsn, Micros};
 use std::fmt::Debug;
@@ -98,6 +98,7 @@ pub struct PackCalls {
     changed: Notify,
     aborted: Notify,
     trouble: Mutex<Option<ArchiveError>>,
+    troubles: AtomicU64,
 }
 
 impl PackCalls {
@@ -109,6 +110,17 @@ impl PackCalls {
     /// The service is to end where it stands; it ends with [`ArchiveError::Closed`]. The lease runs out by itself.
     pub fn abort(&self) {
         self.aborted.notify_one();
+    }
+
+    fn troubled(&self, error: ArchiveError) {
+        *self.trouble.lock() = Some(error);
+        self.troubles.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often they did not get there so far.
+    #[must_use]
+    pub fn troubles(&self) -> u64 {
+        self.troubles.load(Ordering::Acquire)
     }
 
     /// Why packs do not get to the store at the moment, if so.
@@ -306,11 +318,11 @@ impl Packer {
                     return Ok(());
                 }
                 Err(error) if is_passing(&error) => {
-                    *self.calls.trouble.lock() = Some(error);
+                    self.calls.troubled(error);
                     self.client.pause(REST).await;
                 }
                 Err(error) => {
-                    *self.calls.trouble.lock() = Some(error.clone());
+                    self.calls.troubled(error.clone());
                     return Err(error);
                 }
             }

@@ -63,6 +63,7 @@ pub struct Calls {
     archived: AtomicU64,
     tell: Box<dyn Fn(Lsn) + Send + Sync>,
     state: Mutex<(Lag, Option<ArchiveError>)>,
+    troubles: AtomicU64,
 }
 
 impl Debug for Calls {
@@ -82,6 +83,7 @@ impl Calls {
             archived: AtomicU64::new(archived.0),
             tell,
             state: Mutex::new((Lag::default(), None)),
+            troubles: AtomicU64::new(0),
         })
     }
 
@@ -119,6 +121,17 @@ impl Calls {
     #[must_use]
     pub fn lag(&self) -> Lag {
         self.state.lock().0
+    }
+
+    fn troubled(&self, error: ArchiveError) {
+        self.state.lock().1 = Some(error);
+        self.troubles.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it has failed so far.
+    #[must_use]
+    pub fn troubles(&self) -> u64 {
+        self.troubles.load(Ordering::Acquire)
     }
 
     /// Why the store does not take anything at the moment, if it does not.
@@ -213,7 +226,7 @@ impl TailUpload {
                 Ok(None) => return Ok(Cut::Never),
                 // The disk may answer another time.
                 Err(error @ ArchiveError::Local { .. }) => {
-                    self.calls.state.lock().1 = Some(error);
+                    self.calls.troubled(error);
                     return Ok(Cut::At(now + LOCAL_REST));
                 }
                 Err(error) => return Err(error),
@@ -265,11 +278,11 @@ async fn put(client: Client, chunk: NextChunk, calls: Arc<Calls>) -> Result<Next
                 return Ok(chunk);
             }
             Err(error) if passes(&error) => {
-                calls.state.lock().1 = Some(error);
+                calls.troubled(error);
                 client.pause(REST).await;
             }
             Err(error) => {
-                calls.state.lock().1 = Some(error.clone());
+                calls.troubled(error.clone());
                 return Err(error);
             }
         }
