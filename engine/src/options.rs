@@ -267,7 +267,7 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 fn wall_clock() -> Micros {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    since.into()
 }
 
 /// Random numbers out of std's hash keys, which the operating system seeds for each thread and which step on

@@ -1,5 +1,6 @@
 //! What the tests share: a small world of objects on a simulated disk, and the model that it is compared with.
 
+pub mod archive;
 pub mod chooser;
 pub mod damage;
 pub mod model;

@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use lineal::{
-    Engine, Error, ErrorKind, Migration, Object, Result, Tx,
-    archive::{ArchiveOptions, Patience, Store},
-};
+use lineal::{Engine, Error, ErrorKind, Migration, Object, Result, Tx, archive::Patience};
 use lineal_snapshot::archive::sim::{Op, SimStore};
-use lineal_tests::world;
+use lineal_tests::{
+    archive::{HURRIED, hurried},
+    world,
+};
 use lineal_wal::sim::SimDisk;
 
 /// How long a test waits for what has to happen.
@@ -43,17 +43,9 @@ impl Place {
     }
 
     fn open(&self) -> Engine {
-        let store: Arc<dyn Store> = Arc::<SimStore>::clone(&self.store);
-        let archive = ArchiveOptions::store(store)
-            .holder("test")
-            .interval(Duration::from_millis(1))
+        let archive = hurried(&self.store)
             .cache_bytes(self.cache_bytes)
-            .patience(Patience {
-                request_max: Duration::from_millis(20),
-                operation_max: self.operation_max,
-                first_wait_max: Duration::from_millis(1),
-                wait_max: Duration::from_millis(5),
-            });
+            .patience(Patience { operation_max: self.operation_max, ..HURRIED });
         world::options(&self.disk, 1).wait_max(PATIENCE).archive(archive).open("simulated").unwrap()
     }
 
@@ -78,6 +70,22 @@ impl Place {
         let rooms = engine.existing_namespace("rooms").unwrap();
         let (cold, warm) = (rooms.object("cold").unwrap(), rooms.object("warm").unwrap());
         (engine, cold, warm)
+    }
+
+    /// Runs `future` over a store that is dark until `warm` was used for a while, which it must not hold up.
+    fn while_dark<T>(&self, warm: &Object, future: impl Future<Output = T>) -> T {
+        self.store.dark(true);
+        let waits = AtomicBool::new(true);
+        let waiting = async {
+            let outcome = future.await;
+            waits.store(false, Ordering::SeqCst);
+            outcome
+        };
+        let other = async {
+            go_on(warm, &waits).await;
+            self.store.clear();
+        };
+        run(async { tokio::join!(waiting, other) }).0
     }
 
     fn spilled_values(&self) -> (Engine, Object, Object) {
@@ -167,24 +175,13 @@ fn is_unavailable<T>(outcome: Result<T>) -> bool {
 fn one_object_waits_for_the_store_and_another_goes_on_on_the_same_thread() {
     let place = Place::new();
     let (_engine, cold, warm) = place.spilled_values();
-    place.store.dark(true);
-    let waits = AtomicBool::new(true);
     let mut runs = 0;
-    let (sum, ()) = run(async {
-        let cold = async {
-            let gated = cold.transact_async(|tx| {
-                runs += 1;
-                sum(tx)
-            });
-            let sum = gated.await.await;
-            waits.store(false, Ordering::SeqCst);
-            sum
-        };
-        let other = async {
-            go_on(&warm, &waits).await;
-            place.store.clear();
-        };
-        tokio::join!(cold, other)
+    let sum = place.while_dark(&warm, async {
+        let gated = cold.transact_async(|tx| {
+            runs += 1;
+            sum(tx)
+        });
+        gated.await.await
     });
     assert_eq!(sum.unwrap(), SUM);
     assert!(
@@ -307,20 +304,9 @@ fn a_migration_that_an_event_begins_with_waits_without_the_thread() {
         sum(tx).map(drop).map_err(|_| Error::Invalid { reason: "it went wrong".into() })
     });
     rooms.migrations([step]).unwrap();
-    place.store.dark(true);
-    let waits = AtomicBool::new(true);
-    let (found, ()) = run(async {
-        let event = async {
-            let event = cold.event(async |cx| cx.read(|view| view.get("sum")).unconfirmed());
-            let found = event.await.await;
-            waits.store(false, Ordering::SeqCst);
-            found
-        };
-        let other = async {
-            go_on(&warm, &waits).await;
-            place.store.clear();
-        };
-        tokio::join!(event, other)
+    let found = place.while_dark(&warm, async {
+        let event = cold.event(async |cx| cx.read(|view| view.get("sum")).unconfirmed());
+        event.await.await
     });
     assert_eq!(found.unwrap().unwrap()[..], SUM.to_le_bytes());
     assert!(runs.load(Ordering::SeqCst) > 2);
@@ -396,27 +382,16 @@ fn sql_runs_again_until_all_its_pages_are_here() {
         };
         cold.transact(rows).wait().unwrap();
     });
-    place.store.dark(true);
-    let waits = AtomicBool::new(true);
     let mut runs = 0;
-    let (sum, ()) = run(async {
-        let cold = async {
-            let gated = cold.transact_async(|tx| {
-                runs += 1;
-                let sql = tx.sql();
-                sql.execute("INSERT INTO t SELECT max(id) + 1, 'new' FROM t", ())?;
-                let sum = "SELECT sum(id) FROM t WHERE text LIKE 'row%' OR text = 'new'";
-                sql.query_one(sum, (), |row| row.get::<i64>(0))
-            });
-            let sum = gated.await.await;
-            waits.store(false, Ordering::SeqCst);
-            sum
-        };
-        let other = async {
-            go_on(&warm, &waits).await;
-            place.store.clear();
-        };
-        tokio::join!(cold, other)
+    let sum = place.while_dark(&warm, async {
+        let gated = cold.transact_async(|tx| {
+            runs += 1;
+            let sql = tx.sql();
+            sql.execute("INSERT INTO t SELECT max(id) + 1, 'new' FROM t", ())?;
+            let sum = "SELECT sum(id) FROM t WHERE text LIKE 'row%' OR text = 'new'";
+            sql.query_one(sum, (), |row| row.get::<i64>(0))
+        });
+        gated.await.await
     });
     assert_eq!(sum.unwrap(), 2_000 * 2_001 / 2);
     assert!(runs >= 2);

@@ -1,27 +1,17 @@
 //! Archives that are wrong, wrongly named, or somebody else's: each a typed error, and nothing here or there is touched.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use lineal::{
     Engine, Error, ErrorKind, Micros, Options, Result,
-    archive::{self, ArchiveError, ArchiveOptions, Patience, RestoreOptions, Store},
+    archive::{self, ArchiveError, RestoreOptions},
 };
 use lineal_snapshot::archive::sim::{Fault, Op, SimStore};
-use lineal_tests::world;
+use lineal_tests::{archive::hurried, world};
 use lineal_wal::sim::SimDisk;
 
-fn archive(store: &Arc<SimStore>) -> ArchiveOptions {
-    let dyn_store: Arc<dyn Store> = Arc::<SimStore>::clone(store);
-    ArchiveOptions::store(dyn_store).holder("test").interval(Duration::from_millis(1)).patience(Patience {
-        request_max: Duration::from_millis(20),
-        operation_max: Duration::from_millis(40),
-        first_wait_max: Duration::from_millis(1),
-        wait_max: Duration::from_millis(2),
-    })
-}
-
 fn options(disk: &SimDisk, store: &Arc<SimStore>) -> Options {
-    world::options(disk, 1).archive(archive(store))
+    world::options(disk, 1).archive(hurried(store))
 }
 
 /// Some objects, large enough that each has blocks of its own, packed and archived.
@@ -154,14 +144,14 @@ fn packs_that_are_not_what_was_written_hurt_what_is_in_them_and_are_named() {
     for (what, bad) in [("flipped", flipped), ("cut", whole[..300_000].to_vec()), ("hostile", hostile)] {
         store.poke(pack, bad);
         let to = dir.path().join(what);
-        let restored = archive::restore(&archive(&store), &to, &RestoreOptions::new(), &mut |_| ());
+        let restored = archive::restore(&hurried(&store), &to, &RestoreOptions::new(), &mut |_| ());
         let error = restored.expect_err(what);
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
         assert!(error.to_string().contains(pack), "{what}: {error}");
         assert!(!to.exists(), "{what}: nothing that opens is left");
         assert!(Engine::open(dir.path().join(format!("{what}.restoring"))).is_err(), "{what}");
 
-        let report = archive::scrub(&archive(&store), Some(id), None, &mut |_, _| ()).unwrap();
+        let report = archive::scrub(&hurried(&store), Some(id), None, &mut |_, _| ()).unwrap();
         assert!(report.damage.iter().any(|damage| damage.key == *pack), "{what}: {report:?}");
         let engine = match options(&SimDisk::new(), &store).attach("simulated") {
             Ok(engine) => engine,
@@ -193,7 +183,7 @@ fn packs_that_are_not_what_was_written_hurt_what_is_in_them_and_are_named() {
         store.poke(pack, whole.clone());
     }
     let to = dir.path().join("whole");
-    archive::restore(&archive(&store), &to, &RestoreOptions::new(), &mut |_| ()).unwrap();
+    archive::restore(&hurried(&store), &to, &RestoreOptions::new(), &mut |_| ()).unwrap();
     assert!(Path::exists(&to));
 }
 
@@ -226,7 +216,7 @@ fn a_lease_that_has_not_ended_is_respected_and_can_be_taken_by_force() {
     let engine = options(&disk, &store).clock(ahead).open("simulated").unwrap();
     fill(&engine, 1);
     let stranger = |force: bool| {
-        let archive = archive(&store).holder("somebody else").force(force);
+        let archive = hurried(&store).holder("somebody else").force(force);
         let clock = Arc::new(|| Micros(1_800_000_000_000_000));
         world::options(&SimDisk::new(), 5).clock(clock).archive(archive).attach("simulated")
     };

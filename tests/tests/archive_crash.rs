@@ -3,12 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lineal::{
-    Durability, Engine, Error, Gated, Options, Result,
-    archive::{ArchiveOptions, Patience, Store},
-};
+use lineal::{Durability, Engine, Error, Gated, Options, Result};
 use lineal_snapshot::archive::sim::{Fault, Op, SimStore};
 use lineal_tests::{
+    archive::hurried,
     chooser::chooser,
     model::{self, State, Step},
     workload::{every_feature, states},
@@ -19,20 +17,9 @@ use lineal_wal::sim::SimDisk;
 /// How long anything waits for a store that is dark.
 const WAIT: Duration = Duration::from_millis(60);
 
-/// An archive in this store, hurried.
-fn archive(store: &Arc<SimStore>) -> ArchiveOptions {
-    let dyn_store: Arc<dyn Store> = Arc::<SimStore>::clone(store);
-    ArchiveOptions::store(dyn_store).holder("test").interval(Duration::from_millis(1)).patience(Patience {
-        request_max: Duration::from_millis(20),
-        operation_max: Duration::from_millis(40),
-        first_wait_max: Duration::from_millis(1),
-        wait_max: Duration::from_millis(2),
-    })
-}
-
 /// Runs the steps until the power goes. Returns how many were acknowledged.
 fn run_until_off(disk: &SimDisk, store: &Arc<SimStore>, steps: &[Step]) -> usize {
-    let Ok(mut world) = World::open_archived(disk, 1, &archive(store), false) else { return 0 };
+    let Ok(mut world) = World::open_archived(disk, 1, &hurried(store), false) else { return 0 };
     for (at, step) in steps.iter().enumerate() {
         if world.step(step).is_err() {
             return at;
@@ -66,14 +53,14 @@ fn a_power_cut_leaves_directory_and_archive_of_one_mind() {
             disk.power_off_at(op);
             let acknowledged = run_until_off(&disk, &store, &steps);
             let crashed = disk.crash(&mut chooser(fate + op * 4 * u64::from(fate > 1)));
-            let world = World::open_archived(&crashed, 7, &archive(&store), false)
+            let world = World::open_archived(&crashed, 7, &hurried(&store), false)
                 .unwrap_or_else(|error| panic!("{context}: opening: {error}"));
             let state = find(&world, &states, acknowledged, &context);
             world.engine().archive_now().unwrap_or_else(|error| panic!("{context}: archiving: {error}"));
             let before = world.dump().unwrap();
             // The machine is lost with all that it had.
             drop(world);
-            let world = World::open_archived(&SimDisk::new(), 9, &archive(&store), true)
+            let world = World::open_archived(&SimDisk::new(), 9, &hurried(&store), true)
                 .unwrap_or_else(|error| panic!("{context}: attaching: {error}"));
             assert_eq!(world.dump().unwrap(), before, "{context}");
             world::check_history(world.engine(), state)
@@ -115,7 +102,7 @@ fn commit_and_count(engine: &Engine) -> u64 {
 }
 
 fn attached(store: &Arc<SimStore>, seed: u64) -> Result<Engine> {
-    world::options(&SimDisk::new(), seed).archive(archive(store)).attach("simulated")
+    world::options(&SimDisk::new(), seed).archive(hurried(store)).attach("simulated")
 }
 
 /// How many commits an archive holds: the first so many.
@@ -137,7 +124,7 @@ fn count(engine: &Engine, context: &str) -> u64 {
 #[test]
 fn a_machine_that_is_lost_at_any_request_loses_nothing_that_was_archived() {
     let whole = SimStore::new();
-    let engine = world::options(&SimDisk::new(), 1).archive(archive(&whole)).open("simulated").unwrap();
+    let engine = world::options(&SimDisk::new(), 1).archive(hurried(&whole)).open("simulated").unwrap();
     assert_eq!(commit_and_count(&engine), 16);
     drop(engine);
     let requests = whole.requests().len() as u64;
@@ -145,7 +132,7 @@ fn a_machine_that_is_lost_at_any_request_loses_nothing_that_was_archived() {
         let context = format!("dark from request {request} of {requests} on");
         let store = SimStore::new();
         store.dark_after(request);
-        let options = world::options(&SimDisk::new(), 1).archive(archive(&store));
+        let options = world::options(&SimDisk::new(), 1).archive(hurried(&store));
         let acknowledged = options.open("simulated").map_or(0, |engine| commit_and_count(&engine));
         store.clear();
         match attached(&store, 9) {
@@ -169,7 +156,7 @@ fn a_store_that_fails_in_every_way_costs_time_and_no_data() {
         let context = format!("seed {seed}");
         let store = SimStore::new();
         let disk = SimDisk::new();
-        let open = || world::options(&disk, seed).archive(archive(&store)).open("simulated");
+        let open = || world::options(&disk, seed).archive(hurried(&store)).open("simulated");
         let engine = open().unwrap();
         store.shake(seed, 250);
         let log = engine.namespace("log").unwrap().object("log").unwrap();
@@ -190,7 +177,7 @@ fn a_store_that_fails_in_every_way_costs_time_and_no_data() {
 #[test]
 fn what_the_store_keeps_in_part_only_is_stored_again_before_it_counts() {
     let store = SimStore::new();
-    let engine = world::options(&SimDisk::new(), 1).archive(archive(&store)).open("simulated").unwrap();
+    let engine = world::options(&SimDisk::new(), 1).archive(hurried(&store)).open("simulated").unwrap();
     for part in ["/log/", "manifest", "/log/", "packs", "roots", "manifest", "pieces", "/log/"] {
         store.plan(Op::Put, part, Fault::HalfStored);
     }
@@ -203,7 +190,7 @@ fn what_the_store_keeps_in_part_only_is_stored_again_before_it_counts() {
 #[test]
 fn the_log_is_kept_until_the_store_has_what_it_holds() {
     let (store, disk) = (SimStore::new(), SimDisk::new());
-    let options = || world::options(&disk, 1).archive(archive(&store));
+    let options = || world::options(&disk, 1).archive(hurried(&store));
     let engine = options().open("simulated").unwrap();
     store.dark(true);
     let log = engine.namespace("log").unwrap().object("log").unwrap();
@@ -226,7 +213,7 @@ fn the_log_is_kept_until_the_store_has_what_it_holds() {
 #[test]
 fn an_idle_engine_asks_for_nothing() {
     let (store, disk) = (SimStore::new(), SimDisk::new());
-    let engine = Options::new().disk(Arc::new(disk)).archive(archive(&store)).open("simulated").unwrap();
+    let engine = Options::new().disk(Arc::new(disk)).archive(hurried(&store)).open("simulated").unwrap();
     let log = engine.namespace("log").unwrap().object("log").unwrap();
     log.transact(|tx| tx.put("key", "value")).wait().unwrap();
     engine.checkpoint().unwrap();

@@ -55,7 +55,7 @@ fn parse_at(text: &str, now: Micros) -> Result<When, String> {
 
 fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    since.into()
 }
 
 /// How long `1h 30m` is, in microseconds.

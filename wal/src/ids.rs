@@ -1,6 +1,7 @@
 //! The numbers and names that travel between the crates, each with a type of its own.
 
 use std::fmt;
+use std::time::Duration;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -76,6 +77,13 @@ name16! {
 name16! {
     /// An object, named within its namespace.
     ObjectId
+}
+
+impl From<Duration> for Micros {
+    /// The whole microseconds of a time; as many as there can be where it is longer.
+    fn from(time: Duration) -> Self {
+        Self(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Lsn {

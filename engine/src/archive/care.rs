@@ -1,12 +1,11 @@
 //! Looking after an archive: who has it, whether it is whole, and what it need not keep.
 
-use std::{path::PathBuf, sync::mpsc};
+use std::path::PathBuf;
 
 use lineal_snapshot::{
     BlockCache, EntryKey, EntryValue, Pack, PackNumber,
     archive::{
-        ArchiveDamage, ArchiveError, Claim, Lease, ManifestWriter, Tier, TierOptions, collect_garbage,
-        scrub as scrub_all, take_over,
+        ArchiveDamage, Claim, Lease, Tier, TierOptions, collect_garbage, scrub as scrub_all, take_over,
     },
 };
 use lineal_wal::{Disk, EngineId, Micros, RealDisk};
@@ -14,10 +13,10 @@ use lineal_wal::{Disk, EngineId, Micros, RealDisk};
 use super::{
     ArchiveOptions, Points,
     opening::holder_of,
-    reading::{Reading, make_lock},
+    reading::{Reading, load},
     restore::{points_of, remove_folder},
 };
-use crate::{Error, Options, Result, VerifyReport, engine::stats, sync::Arc};
+use crate::{Options, Result, VerifyReport, engine::stats, sync::Arc};
 
 /// The engines that have an archive there. One listing.
 ///
@@ -74,13 +73,7 @@ pub fn verify(
     let settings = Options::new();
     let reading = Reading::open(from, &settings.random, engine)?;
     let scratch = Scratch::new(&settings)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(scratch.0.clone()));
-    disk.create_dir("").map_err(|error| Error::io("creating", scratch.0.display().to_string(), error))?;
-    reading.fetch_roots(&disk)?;
-    reading.seed_log(&disk, &settings)?;
-    make_lock(&*disk)?;
-    reading.seal_directory(&*disk, reading.newest_pack(), false)?;
-    let engine = reading.beside(&settings, from).open_read_only(&scratch.0)?;
+    let engine = reading.open_beside(&scratch.0, from, true)?;
     let report = stats::verify(&engine, told)?;
     engine.close()?;
     Ok(report)
@@ -150,21 +143,16 @@ pub fn scrub(
     let of = reading.manifest.packs.iter().map(|pack| pack.bytes).sum();
     let (client, keys, manifest) =
         (reading.connection.client.clone(), reading.keys(), reading.manifest.clone());
-    let (progress, bytes) = mpsc::channel();
-    let (tell, ended) = mpsc::channel();
-    reading.connection.runtime.spawn(async move {
-        let progress = move |more: u64| {
-            let _ = progress.send(more);
-        };
-        let _ =
-            tell.send(scrub_all(&client, &keys, &manifest, bytes_per_second.unwrap_or(0), progress).await);
-    });
-    let mut read = 0;
-    while let Ok(more) = bytes.recv() {
-        read += more;
-        told(read, of);
-    }
-    let found = ended.recv().unwrap_or(Err(ArchiveError::Closed))?;
+    let (rate, mut read) = (bytes_per_second.unwrap_or(0), 0);
+    let found = reading.connection.run_telling(
+        move |progress| async move {
+            scrub_all(&client, &keys, &manifest, rate, move |more| progress.tell(more)).await
+        },
+        &mut |more| {
+            read += more;
+            told(read, of);
+        },
+    )?;
     let damage = found.damage.into_iter().map(|damage| with_objects(&reading, damage)).collect();
     Ok(ScrubReport {
         engine: reading.engine,
@@ -244,20 +232,18 @@ pub fn gc(from: &ArchiveOptions, engine: Option<EngineId>, dry_run: bool) -> Res
     let settings = Options::new();
     let reading = Reading::open(from, &settings.random, engine)?;
     let (client, id, now) = (reading.connection.client.clone(), reading.engine, (settings.clock)());
-    let micros = |time: std::time::Duration| Micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    let grace = micros(from.grace);
+    let grace = from.service.grace.into();
     let claim = Claim {
         engine: id,
         above: reading.manifest.epoch,
         holder: from.holder.clone().unwrap_or_else(|| holder_of(std::path::Path::new("gc"))),
         now,
-        lasts: micros(from.term.lasts),
+        lasts: from.service.term.lasts.into(),
         force: from.force,
     };
     let found = reading.connection.runtime.run(async move {
         if dry_run {
-            let missing = || ArchiveError::Closed;
-            let mut manifest = ManifestWriter::load(&client, id).await?.ok_or_else(missing)?;
+            let mut manifest = load(&client, id).await?;
             let epoch = manifest.manifest().epoch;
             return collect_garbage(&client, &mut manifest, epoch, now, grace, true).await;
         }

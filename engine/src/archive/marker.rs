@@ -17,7 +17,7 @@
 use lineal_snapshot::{PACK_FOLDER, PackNumber};
 use lineal_wal::{Disk, Epoch, OpenMode};
 
-use crate::{Error, Result};
+use crate::{Error, Result, catalog::pack_files};
 
 pub(super) const FILE: &str = "ARCHIVE";
 const FILE_NEW: &str = "ARCHIVE.new";
@@ -119,14 +119,7 @@ pub(crate) fn refuse_without(local: &dyn Disk) -> Result<()> {
     let Some(marker) = Marker::read(local)?.filter(|marker| marker.base > PackNumber(0)) else {
         return Ok(());
     };
-    let has_own = match local.list(PACK_FOLDER) {
-        Ok(names) => {
-            names.iter().filter_map(|name| PackNumber::from_file_name(name)).any(|own| own > marker.base)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-        Err(error) => return Err(Error::io("listing", PACK_FOLDER, error)),
-    };
-    if has_own {
+    if pack_files(local)?.last().is_some_and(|newest| *newest > marker.base) {
         return Ok(());
     }
     let reason = format!("this directory keeps its packs in the archive {}: open it with that", marker.store);

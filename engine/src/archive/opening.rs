@@ -11,17 +11,19 @@ use std::{collections::BTreeSet, path::Path};
 use lineal_snapshot::{
     PackNumber,
     archive::{
-        ArchiveError, Calls, ChunkBook, ChunkHash, Claim, Keys, LogEnd, Manifest, ManifestWriter, Stands,
-        Tier, TierOptions, Writer, probe, take_over,
+        ArchiveError, Calls, ChunkBook, ChunkHash, Claim, Keys, Manifest, ManifestWriter, Tier, TierOptions,
+        Writer, probe, take_over,
     },
 };
-use lineal_wal::{Comparison, Disk, EngineId, Epoch, Log, LogOptions, Lsn, Micros};
+use lineal_wal::{Comparison, Disk, EngineId, Epoch, Log, LogOptions, Lsn};
 
 use super::{
-    Archive, ArchiveOptions, Writing, marker::Marker, note::Note, options::Connection, roots::Presence,
+    Archive, ArchiveOptions, Writing, marker::Marker, note::Note, options::Connection, reading::Chunks,
+    roots::Presence,
 };
 use crate::{
     Error, Result,
+    catalog::pack_files,
     engine::summary::Summary,
     gate::archived::ArchivedGate,
     options::{Clock, Random},
@@ -31,10 +33,10 @@ use crate::{
 
 /// An archive, while its engine opens.
 pub(crate) struct Opening {
-    pub(super) options: ArchiveOptions,
-    pub(super) connection: Connection,
-    pub(super) engine: EngineId,
-    pub(super) tier: Arc<Tier>,
+    options: ArchiveOptions,
+    connection: Connection,
+    engine: EngineId,
+    tier: Arc<Tier>,
     local: Arc<dyn Disk>,
     manifest: Option<Manifest>,
     holder: String,
@@ -150,7 +152,7 @@ impl Opening {
             above: log.epoch(),
             holder: self.holder.clone(),
             now: (self.clock)(),
-            lasts: Micros(u64::try_from(self.options.term.lasts.as_micros()).unwrap_or(u64::MAX)),
+            lasts: self.options.service.term.lasts.into(),
             force: self.options.force,
         };
         let engine = self.engine;
@@ -189,23 +191,20 @@ impl Opening {
             book.archived(epoch, n, last, hash);
             archived = archived.max(last);
         }
-        let gate = Arc::clone(&self.gate);
-        let calls = Calls::new(archived, Box::new(move |lsn| gate.advance(lsn)));
-        let want = Arc::clone(&calls);
-        self.gate.attach(archived, Box::new(move |lsn| want.want(lsn)));
-        let epoch = writer.lease.epoch();
-        self.taken = Some(Taken { writer, book, calls });
-        let store = self.connection.client.name().to_owned();
-        let before = self.marker.take();
         let marker = Marker {
-            base: before.as_ref().map_or(PackNumber(0), |marker| marker.base),
-            owes_roots: before.as_ref().is_some_and(|marker| marker.owes_roots),
-            epoch,
-            store,
+            base: self.marker.as_ref().map_or(PackNumber(0), |marker| marker.base),
+            owes_roots: self.marker.as_ref().is_some_and(|marker| marker.owes_roots),
+            epoch: writer.lease.epoch(),
+            store: self.connection.client.name().to_owned(),
         };
         // Before anything is uploaded in this epoch, so that it is known whose its chunks are.
         marker.write(&*self.local)?;
         self.marker = Some(marker);
+        let gate = Arc::clone(&self.gate);
+        let calls = Calls::new(archived, Box::new(move |lsn| gate.advance(lsn)));
+        let want = Arc::clone(&calls);
+        self.gate.attach(archived, Box::new(move |lsn| want.want(lsn)));
+        self.taken = Some(Taken { writer, book, calls });
         Ok(())
     }
 
@@ -254,19 +253,10 @@ impl Opening {
         if just_made {
             return Ok(compared);
         }
-        for named in &manifest.logs {
-            let mut end = LogEnd::at(self.engine, named.epoch, named.first_chunk, named.before);
-            loop {
-                let client = self.connection.client.clone();
-                let (stands, read) = self.connection.runtime.run(async move {
-                    let stands = end.read(&client).await?;
-                    Ok((stands, end))
-                })?;
-                end = read;
-                let Stands::Chunk(chunk) = stands else { break };
-                self.compare_chunk(named.epoch, chunk.first, &chunk.bytes, log)?;
-                compared.insert(chunk.hash);
-            }
+        let mut chunks = Chunks::of(&self.connection, manifest);
+        while let Some((epoch, chunk)) = chunks.next()? {
+            self.compare_chunk(epoch, chunk.first, &chunk.bytes, log)?;
+            compared.insert(chunk.hash);
         }
         Ok(compared)
     }
@@ -287,7 +277,9 @@ impl Opening {
 
     /// The newest root that the archive knows must be one of this directory's.
     fn compare_roots(&self, manifest: &Manifest, summary: &Summary) -> Result<()> {
-        if manifest.note.is_empty() {
+        // A directory that was attached gets its list while it serves.
+        let has_list = self.marker.as_ref().is_none_or(|marker| !marker.owes_roots);
+        if manifest.note.is_empty() || !has_list {
             return Ok(());
         }
         let Some(note) = Note::decode(&manifest.note) else {
@@ -316,14 +308,8 @@ impl Opening {
 /// The highest pack that this directory has or was made with. The newest pack always has a local copy, but in a directory
 /// that was attached and has made none yet.
 fn known_packs(local: &dyn Disk, marker: Option<&Marker>) -> Result<PackNumber> {
-    let names = match local.list(lineal_snapshot::PACK_FOLDER) {
-        Ok(names) => names,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Error::io("listing", lineal_snapshot::PACK_FOLDER, error)),
-    };
-    let newest = names.iter().filter_map(|name| PackNumber::from_file_name(name)).max();
-    let base = marker.map_or(PackNumber(0), |marker| marker.base);
-    Ok(newest.unwrap_or_default().max(base))
+    let newest = pack_files(local)?.last().copied().unwrap_or_default();
+    Ok(marker.map_or(newest, |marker| newest.max(marker.base)))
 }
 
 fn diverged(engine: EngineId, reason: &'static str) -> Error {

@@ -1,9 +1,10 @@
 //! How an engine keeps its archive.
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::Future, sync::mpsc, time::Duration};
 
 use lineal_snapshot::archive::{
-    Client, LeaseTerm, Location, Pace, Patience, RealPace, Rhythm, Runtime, Store, engines,
+    ArchiveError, Client, LeaseTerm, Location, Pace, Patience, RealPace, Runtime, ServiceOptions, Store,
+    engines,
 };
 use lineal_wal::EngineId;
 
@@ -23,14 +24,12 @@ use crate::{Result, options::Random, sync::Arc};
 #[derive(Clone)]
 pub struct ArchiveOptions {
     place: Place,
-    pub(super) rhythm: Rhythm,
-    pub(super) term: LeaseTerm,
+    pub(super) service: ServiceOptions,
     patience: Patience,
     pub(super) local_bytes: Option<u64>,
     pub(super) cache_bytes: u64,
     pub(super) force: bool,
     pub(super) holder: Option<String>,
-    pub(super) grace: Duration,
     pace: Option<Arc<dyn Pace>>,
 }
 
@@ -47,15 +46,12 @@ impl fmt::Debug for ArchiveOptions {
             Place::Location(location) => shown.field("location", location),
             Place::Store(store) => shown.field("store", &store.name()),
         };
-        shown.field("rhythm", &self.rhythm).field("local_bytes", &self.local_bytes).finish_non_exhaustive()
+        shown.field("service", &self.service).field("local_bytes", &self.local_bytes).finish_non_exhaustive()
     }
 }
 
 /// Source: a decision; a few thousand of the smallest reads from a store.
 const CACHE_BYTES: u64 = 256 << 20;
-/// Source: a decision; longer than a restore of what it protects usually takes.
-const GRACE: Duration = Duration::from_secs(3_600);
-
 impl ArchiveOptions {
     /// In the object store at `location`, with the defaults.
     #[must_use]
@@ -72,14 +68,12 @@ impl ArchiveOptions {
     fn at(place: Place) -> Self {
         Self {
             place,
-            rhythm: Rhythm::default(),
-            term: LeaseTerm::default(),
+            service: ServiceOptions::default(),
             patience: Patience::default(),
             local_bytes: None,
             cache_bytes: CACHE_BYTES,
             force: false,
             holder: None,
-            grace: GRACE,
             pace: None,
         }
     }
@@ -88,21 +82,21 @@ impl ArchiveOptions {
     /// the machine, of commits that are [`Local`](crate::Durability::Local).
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.rhythm.interval = interval;
+        self.service.rhythm.interval = interval;
         self
     }
 
     /// Log that is uploaded at once when it has come together, and in one piece, in bytes (default 4 MiB).
     #[must_use]
     pub fn chunk_bytes(mut self, bytes: u32) -> Self {
-        self.rhythm.chunk_bytes = bytes.clamp(4 << 10, 64 << 20);
+        self.service.rhythm.chunk_bytes = bytes.clamp(4 << 10, 64 << 20);
         self
     }
 
     /// Pieces of the log that are on their way at once (default 4). With the size of one this bounds the memory.
     #[must_use]
     pub fn chunks_in_flight(mut self, chunks: usize) -> Self {
-        self.rhythm.chunks_max = chunks.clamp(1, 64);
+        self.service.rhythm.chunks_max = chunks.clamp(1, 64);
         self
     }
 
@@ -140,7 +134,7 @@ impl ArchiveOptions {
     /// How long what the archive does not need any more stays, for those who still read it (default one hour).
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.service.grace = grace;
         self
     }
 
@@ -155,7 +149,7 @@ impl ArchiveOptions {
     /// How long the lease lasts, and how often it is renewed (default: three minutes, each minute).
     #[must_use]
     pub fn lease(mut self, term: LeaseTerm) -> Self {
-        self.term = term;
+        self.service.term = term;
         self
     }
 
@@ -197,5 +191,39 @@ impl Connection {
     pub(super) fn engines(&self) -> Result<Vec<EngineId>> {
         let client = self.client.clone();
         Ok(self.runtime.run(async move { engines(&client).await })?)
+    }
+
+    /// Runs what says how far it is there, and tells that here. Blocks until it ends.
+    pub(super) fn run_telling<T, F>(
+        &self,
+        work: impl FnOnce(Progress) -> F,
+        told: &mut dyn FnMut(u64),
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = std::result::Result<T, ArchiveError>> + Send + 'static,
+    {
+        let (progress, steps) = mpsc::channel();
+        let (tell, ended) = mpsc::channel();
+        let work = work(Progress(progress));
+        self.runtime.spawn(async move {
+            // Nobody waits any more only where the caller's thread is gone.
+            let _ = tell.send(work.await);
+        });
+        // Until the last who can tell is gone, which is when it ends.
+        while let Ok(step) = steps.recv() {
+            told(step);
+        }
+        Ok(ended.recv().unwrap_or(Err(ArchiveError::Closed))?)
+    }
+}
+
+/// Says how far something is, to the thread that waits for it.
+pub(super) struct Progress(mpsc::Sender<u64>);
+
+impl Progress {
+    pub(super) fn tell(&self, more: u64) {
+        // As above.
+        let _ = self.0.send(more);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use lineal_wal::{Disk, EngineId, Log, LogOptions, Micros, NamespaceId, ObjectKey, RealDisk};
+use lineal_wal::{Disk, Log, LogOptions, NamespaceId, ObjectKey, RealDisk};
 
 use super::{
     ArchiveOptions,
@@ -28,21 +28,16 @@ pub(super) fn fetch(
     let settings = Options::new();
     let scratch = work.join("source");
     remove_folder(&scratch)?;
-    let source: Arc<dyn Disk> = Arc::new(RealDisk::new(scratch.clone()));
-    source.create_dir("").map_err(|error| Error::io("creating", scratch.display().to_string(), error))?;
-    reading.seed_log(&source, &settings)?;
-    make_lock(&*source)?;
-    reading.seal_directory(&*source, reading.newest_pack(), true)?;
-    let engine = reading.beside(&settings, from).open_read_only(&scratch)?;
+    let engine = reading.open_beside(&scratch, from, false)?;
     let keys = chosen(&engine, namespace, selector)?;
 
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(work.to_path_buf()));
-    let id = draw_id(&settings);
+    let id = identity::draw(&settings.random);
     disk.create_dir(lineal_snapshot::PACK_FOLDER)
         .map_err(|error| Error::io("creating", lineal_snapshot::PACK_FOLDER, error))?;
     let extracted = extract(&engine.inner, &keys, &disk, id)?;
     let log_options = LogOptions { threads: false, ..LogOptions::new(id, Arc::clone(&settings.random)) };
-    Log::seed(&disk, &log_options, extracted.line, extracted.time.max(Micros(0)), &mut || Ok(None))?;
+    Log::seed(&disk, &log_options, extracted.line, extracted.time, &mut || Ok(None))?;
     report.requests += engine.archive_status().map_or(0, |status| status.traffic.gets + status.traffic.puts);
     report.pack_bytes = extracted.bytes;
     engine.close()?;
@@ -91,11 +86,4 @@ fn chosen(engine: &Engine, namespace: &str, selector: &Selector) -> Result<BTree
         return Err(Error::NotFound { what: "any object that is meant".into() });
     }
     Ok(keys)
-}
-
-fn draw_id(settings: &Options) -> EngineId {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&(settings.random)().to_le_bytes());
-    id[8..].copy_from_slice(&(settings.random)().to_le_bytes());
-    EngineId(id)
 }

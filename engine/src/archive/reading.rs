@@ -1,14 +1,16 @@
 //! An archive that is read and not taken over: its manifest, and a data directory made from it.
 
+use std::path::Path;
+
 use lineal_snapshot::{
     PackNumber,
-    archive::{ArchiveError, Chunk, Keys, LogEnd, Manifest, ManifestWriter, Stands},
+    archive::{ArchiveError, Chunk, Client, Keys, LogEnd, Manifest, ManifestWriter, Stands},
 };
-use lineal_wal::{Disk, EngineId, Epoch, Log, LogError, LogOptions, Lsn, Micros, records};
+use lineal_wal::{Disk, EngineId, Epoch, Log, LogError, LogOptions, Lsn, Micros, RealDisk, records};
 
 use super::{ArchiveOptions, marker::Marker, note::Note, options::Connection, roots};
 use crate::{
-    Error, Options, Result,
+    Engine, Error, Options, Result,
     engine::{identity, open::LOCK_FILE},
     options::Random,
     sync::Arc,
@@ -34,19 +36,9 @@ impl Reading {
             None => only_engine(&connection)?,
         };
         let client = connection.client.clone();
-        let manifest = connection.runtime.run(async move {
-            let found = ManifestWriter::load(&client, engine).await?;
-            let missing =
-                || ArchiveError::Missing { store: client.name().to_owned(), key: Keys(engine).manifest() };
-            found.map(|found| found.manifest().clone()).ok_or_else(missing)
-        })?;
+        let manifest =
+            connection.runtime.run(async move { Ok(load(&client, engine).await?.manifest().clone()) })?;
         Ok(Reading { connection, engine, manifest })
-    }
-
-    /// How to open a directory made of this for reading: with what was read, whatever the archive holds by then.
-    pub(super) fn beside(&self, settings: &Options, from: &ArchiveOptions) -> Options {
-        let manifest = Some(Arc::new(self.manifest.clone()));
-        Options { manifest, ..settings.clone() }.archive(from.clone())
     }
 
     pub(super) fn keys(&self) -> Keys {
@@ -69,8 +61,8 @@ impl Reading {
     }
 
     /// What the logs hold above the packs' line, chunk after chunk.
-    pub(super) fn tail(&self) -> Tail<'_> {
-        Tail { reading: self, next_log: 0, end: None, passed: self.manifest.line }
+    pub(super) fn chunks(&self) -> Chunks<'_> {
+        Chunks::of(&self.connection, &self.manifest)
     }
 
     /// Makes the log of a new directory out of the tail. Durable when it returns; says its last position.
@@ -84,7 +76,7 @@ impl Reading {
             ..LogOptions::new(self.engine, Arc::clone(&options.random))
         };
         let before = self.note()?.root.map_or(Micros(0), |(_, root)| root.time);
-        let mut tail = self.tail();
+        let mut tail = Tail { chunks: self.chunks(), passed: self.manifest.line };
         let mut failed = None;
         let mut next_piece = || match tail.next_piece() {
             Ok(piece) => Ok(piece),
@@ -114,10 +106,40 @@ impl Reading {
         identity::write(disk, self.engine)
     }
 
+    /// Opens what was read for reading, in a new folder that gets the log's tail only: packs stay in the store, whatever it
+    /// holds by then. Proofs are there `with_roots`.
+    pub(super) fn open_beside(
+        &self,
+        folder: &Path,
+        from: &ArchiveOptions,
+        with_roots: bool,
+    ) -> Result<Engine> {
+        let settings = Options::new();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(folder.to_path_buf()));
+        disk.create_dir("").map_err(|error| Error::io("creating", folder.display().to_string(), error))?;
+        if with_roots {
+            self.fetch_roots(&disk)?;
+        }
+        self.seed_log(&disk, &settings)?;
+        make_lock(&*disk)?;
+        self.seal_directory(&*disk, self.newest_pack(), !with_roots)?;
+        let manifest = Some(Arc::new(self.manifest.clone()));
+        Options { manifest, ..settings }.archive(from.clone()).open_read_only(folder)
+    }
+
     /// The newest epoch that what is read here can be of.
     fn newest_epoch(&self) -> Epoch {
         self.manifest.logs.last().map_or(self.manifest.epoch, |log| log.epoch).max(self.manifest.epoch)
     }
+}
+
+/// The manifest of an engine, which must be there.
+pub(super) async fn load(
+    client: &Client,
+    engine: EngineId,
+) -> std::result::Result<ManifestWriter, ArchiveError> {
+    let missing = || ArchiveError::Missing { store: client.name().to_owned(), key: Keys(engine).manifest() };
+    ManifestWriter::load(client, engine).await?.ok_or_else(missing)
 }
 
 /// Makes the file that is locked while a directory is open, which who opens it for reading only does not make.
@@ -143,49 +165,61 @@ fn only_engine(connection: &Connection) -> Result<EngineId> {
     }
 }
 
-/// See [`Reading::tail`].
-pub(super) struct Tail<'a> {
-    reading: &'a Reading,
+/// The chunks of the log that a manifest needs, in their order.
+pub(super) struct Chunks<'a> {
+    connection: &'a Connection,
+    manifest: &'a Manifest,
     next_log: usize,
     end: Option<LogEnd>,
+}
+
+impl<'a> Chunks<'a> {
+    pub(super) fn of(connection: &'a Connection, manifest: &'a Manifest) -> Chunks<'a> {
+        Chunks { connection, manifest, next_log: 0, end: None }
+    }
+
+    /// The next one, of any epoch; `None` where the archive ends. Blocks for a request.
+    pub(super) fn next(&mut self) -> Result<Option<(Epoch, Chunk)>> {
+        loop {
+            let Some(mut end) = self.end.take() else {
+                let Some(log) = self.manifest.logs.get(self.next_log) else { return Ok(None) };
+                self.next_log += 1;
+                self.end = Some(LogEnd::at(self.manifest.engine, log.epoch, log.first_chunk, log.before));
+                continue;
+            };
+            let client = self.connection.client.clone();
+            let (stands, end) = self.connection.runtime.run(async move {
+                let stands = end.read(&client).await?;
+                Ok((stands, end))
+            })?;
+            if let Stands::Chunk(chunk) = stands {
+                let epoch = end.epoch();
+                self.end = Some(end);
+                return Ok(Some((epoch, chunk)));
+            }
+        }
+    }
+}
+
+/// The records of the chunks that packs do not hold.
+struct Tail<'a> {
+    chunks: Chunks<'a>,
     /// Everything up to here was given out, or is in packs.
     passed: Lsn,
 }
 
 impl Tail<'_> {
-    /// The next chunk, of any epoch; `None` where the archive ends.
-    pub(super) fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        let Reading { connection, engine, manifest, .. } = self.reading;
-        loop {
-            let Some(mut end) = self.end.take() else {
-                let Some(log) = manifest.logs.get(self.next_log) else { return Ok(None) };
-                self.next_log += 1;
-                self.end = Some(LogEnd::at(*engine, log.epoch, log.first_chunk, log.before));
-                continue;
-            };
-            let client = connection.client.clone();
-            let (stands, end) = connection.runtime.run(async move {
-                let stands = end.read(&client).await?;
-                Ok((stands, end))
-            })?;
-            if let Stands::Chunk(chunk) = stands {
-                self.end = Some(end);
-                return Ok(Some(chunk));
-            }
-        }
-    }
-
     /// The records of the next chunk that holds any above what was passed, without those that were.
     fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
-        while let Some(chunk) = self.next_chunk()? {
+        while let Some((_, chunk)) = self.chunks.next()? {
             if chunk.last <= self.passed {
                 continue;
             }
             let due = self.passed.next();
-            let key = || self.reading.keys().manifest();
             if chunk.first > due {
+                let key = Keys(self.chunks.manifest.engine).manifest();
                 let reason = "a part of the log is missing between its packs and its chunks";
-                return Err(ArchiveError::Damaged { key: key(), reason }.into());
+                return Err(ArchiveError::Damaged { key, reason }.into());
             }
             let mut skipped = 0;
             for record in records(&chunk.bytes) {

@@ -11,10 +11,7 @@ use std::{
     time::Instant,
 };
 
-use lineal_snapshot::{
-    PackNumber,
-    archive::{ArchiveError, restore_packs},
-};
+use lineal_snapshot::{PackNumber, archive::restore_packs};
 use lineal_wal::{Disk, EngineId, LogError, Lsn, Micros, RealDisk, records};
 
 use super::{
@@ -198,8 +195,8 @@ pub(super) fn points_of(reading: &Reading) -> Result<Points> {
         chunks: 0,
         chunk_bytes: 0,
     };
-    let mut tail = reading.tail();
-    while let Some(chunk) = tail.next_chunk()? {
+    let mut chunks = reading.chunks();
+    while let Some((_, chunk)) = chunks.next()? {
         points.chunks += 1;
         points.chunk_bytes += chunk.bytes.len() as u64;
         for record in records(&chunk.bytes) {
@@ -344,24 +341,19 @@ fn fetch_all(
     told: &mut dyn FnMut(RestoreStep),
 ) -> Result<()> {
     let of = reading.manifest.packs.iter().map(|pack| pack.bytes).sum();
-    let (progress, bytes) = std::sync::mpsc::channel::<u64>();
     let (client, keys, manifest) =
         (reading.connection.client.clone(), reading.keys(), reading.manifest.clone());
-    let target = Arc::clone(disk);
-    let (tell, told_end) = std::sync::mpsc::channel();
-    // The runtime fetches; this thread says how far it is, until the last sender is gone.
-    reading.connection.runtime.spawn(async move {
-        let progress = Arc::new(move |more: u64| {
-            let _ = progress.send(more);
-        });
-        let _ = tell.send(restore_packs(&client, &keys, &manifest, &target, parallel, progress).await);
-    });
-    let mut fetched = 0;
-    while let Ok(more) = bytes.recv() {
-        fetched += more;
-        told(RestoreStep::Fetching { bytes: fetched, of });
-    }
-    told_end.recv().unwrap_or(Err(ArchiveError::Closed))?;
+    let (target, mut fetched) = (Arc::clone(disk), 0);
+    reading.connection.run_telling(
+        move |progress| async move {
+            let progress = Arc::new(move |more: u64| progress.tell(more));
+            restore_packs(&client, &keys, &manifest, &target, parallel, progress).await
+        },
+        &mut |more| {
+            fetched += more;
+            told(RestoreStep::Fetching { bytes: fetched, of });
+        },
+    )?;
     reading.fetch_roots(disk)?;
     reading.seed_log(disk, settings)?;
     make_lock(&**disk)?;

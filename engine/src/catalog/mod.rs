@@ -589,7 +589,7 @@ fn make_packs_dir(disk: &dyn Disk) -> Result<(), CatalogError> {
 }
 
 /// The pack files there are, whatever is in them.
-fn pack_files(disk: &dyn Disk) -> Result<BTreeSet<PackNumber>, CatalogError> {
+pub(crate) fn pack_files(disk: &dyn Disk) -> Result<BTreeSet<PackNumber>, CatalogError> {
     packs_named(disk, PackNumber::from_file_name)
 }
 

@@ -38,12 +38,17 @@ pub(crate) fn read(disk: &dyn Disk) -> Result<Option<EngineId>> {
 
 /// Makes the folder a data directory, with a new identity. Durable when it returns.
 pub(crate) fn create(disk: &dyn Disk, random: &Random) -> Result<EngineId> {
+    let id = draw(random);
+    write(disk, id)?;
+    Ok(id)
+}
+
+/// An identity that no other engine has.
+pub(crate) fn draw(random: &Random) -> EngineId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&random().to_le_bytes());
     id[8..].copy_from_slice(&random().to_le_bytes());
-    let id = EngineId(id);
-    write(disk, id)?;
-    Ok(id)
+    EngineId(id)
 }
 
 /// Makes the folder the data directory of `id`. Durable when it returns.

@@ -25,12 +25,12 @@ impl Retention {
 
     /// The time before which versions may go, by the engine's running time.
     pub(crate) fn horizon(&self, running: Micros) -> Option<Micros> {
-        let time = u64::try_from(self.time?.as_micros()).unwrap_or(u64::MAX);
+        let time = Micros::from(self.time?).0;
         Some(Micros(running.0.saturating_sub(time)))
     }
 
     pub(crate) fn encode(&self) -> [u8; 16] {
-        let time = self.time.map_or(u64::MAX, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        let time = self.time.map_or(u64::MAX, |time| Micros::from(time).0);
         let mut row = [0; 16];
         row[..8].copy_from_slice(&time.to_le_bytes());
         row[8..].copy_from_slice(&self.bytes.unwrap_or(u64::MAX).to_le_bytes());
@@ -92,7 +92,7 @@ impl Running {
         if trusted {
             return Running { time: self.time.max(wall), wall };
         }
-        let leap_max = u64::try_from(LEAP_MAX.as_micros()).unwrap_or(u64::MAX);
+        let leap_max = Micros::from(LEAP_MAX).0;
         let passed = wall.0.saturating_sub(self.wall.0).min(leap_max);
         // Never ahead of the wall clock, unless that was set back.
         let time = self.time.0.saturating_add(passed).min(wall.0).max(self.time.0);

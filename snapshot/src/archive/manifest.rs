@@ -24,6 +24,8 @@ mod change;
 mod rows;
 
 pub use change::ManifestWriter;
+#[cfg(test)]
+pub(super) use change::read_back;
 pub use rows::{ArchivedLog, ArchivedPack, GarbageChunks, GarbagePack};
 
 use super::error::ArchiveError;

@@ -61,7 +61,7 @@ impl Runtime {
     }
 
     /// Whether the caller is on its thread, where nothing may [`run`](Self::run).
-    pub(crate) fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id())
     }
 

@@ -19,8 +19,9 @@ use super::manifest::{Manifest, ManifestWriter};
 use super::packs::{Live, LocalPack, archive_packs, send_bytes};
 use super::queue::Rhythm;
 use super::tail::{Calls, DurableLog, TailUpload};
+use super::trouble::Trouble;
 use super::writer::Writer;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, Mutex};
 use bytes::Bytes;
 use lineal_wal::{Epoch, Lsn, Micros};
 use std::fmt::Debug;
@@ -84,12 +85,26 @@ impl LeaseTerm {
     /// When a lease that is taken or renewed now ends.
     #[must_use]
     pub fn until(&self, now: Micros) -> Micros {
-        Micros(now.0.saturating_add(micros(self.lasts).0))
+        Micros(now.0.saturating_add(Micros::from(self.lasts).0))
     }
 }
 
-fn micros(time: Duration) -> Micros {
-    Micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+/// How a [`Service`] works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceOptions {
+    /// How eagerly the log goes to the store.
+    pub rhythm: Rhythm,
+    /// How the lease is kept.
+    pub term: LeaseTerm,
+    /// How long what the archive does not need any more stays.
+    pub grace: Duration,
+}
+
+impl Default for ServiceOptions {
+    /// The defaults of its parts, and an hour. Source: a decision; longer than a restore of what it protects usually takes.
+    fn default() -> Self {
+        Self { rhythm: Rhythm::default(), term: LeaseTerm::default(), grace: Duration::from_secs(3_600) }
+    }
 }
 
 /// What an engine says to its archive's service, beside [`Calls`].
@@ -97,8 +112,8 @@ fn micros(time: Duration) -> Micros {
 pub struct PackCalls {
     changed: Notify,
     aborted: Notify,
-    trouble: Mutex<Option<ArchiveError>>,
-    troubles: AtomicU64,
+    /// Why packs do not get to the store at the moment, if so.
+    pub trouble: Trouble,
 }
 
 impl PackCalls {
@@ -111,23 +126,6 @@ impl PackCalls {
     pub fn abort(&self) {
         self.aborted.notify_one();
     }
-
-    fn troubled(&self, error: ArchiveError) {
-        *self.trouble.lock() = Some(error);
-        self.troubles.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How often they did not get there so far.
-    #[must_use]
-    pub fn troubles(&self) -> u64 {
-        self.troubles.load(Ordering::Acquire)
-    }
-
-    /// Why packs do not get to the store at the moment, if so.
-    #[must_use]
-    pub fn trouble(&self) -> Option<ArchiveError> {
-        self.trouble.lock().clone()
-    }
 }
 
 /// See the head of this file.
@@ -135,20 +133,15 @@ impl PackCalls {
 pub struct Service {
     client: Client,
     lease: Lease,
-    term: LeaseTerm,
     manifest: ManifestWriter,
     end: LogEnd,
     book: Arc<Mutex<ChunkBook>>,
     log: Arc<dyn DurableLog>,
-    rhythm: Rhythm,
     calls: Arc<Calls>,
     packs: Arc<PackCalls>,
     host: Arc<dyn Host>,
-    grace: Duration,
+    options: ServiceOptions,
 }
-
-/// Source: a decision; longer than a restore of what it protects usually takes.
-const GRACE: Duration = Duration::from_secs(3_600);
 
 impl Service {
     /// For an archive that was taken over, whose chunks are in `book`, and of which `calls` know how far it goes.
@@ -164,28 +157,14 @@ impl Service {
     ) -> Self {
         let Writer { lease, manifest, log: end } = writer;
         let book = Arc::new(Mutex::new(book));
-        let (term, rhythm) = (LeaseTerm::default(), Rhythm::default());
-        Self { client, lease, term, manifest, end, book, log, rhythm, calls, packs, host, grace: GRACE }
+        let options = ServiceOptions::default();
+        Self { client, lease, manifest, end, book, log, calls, packs, host, options }
     }
 
-    /// How eagerly the log goes to the store.
+    /// Works like this, and not by the defaults.
     #[must_use]
-    pub fn rhythm(mut self, rhythm: Rhythm) -> Self {
-        self.rhythm = rhythm;
-        self
-    }
-
-    /// How the lease is kept.
-    #[must_use]
-    pub fn term(mut self, term: LeaseTerm) -> Self {
-        self.term = term;
-        self
-    }
-
-    /// How long what the archive does not need any more stays.
-    #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+    pub fn options(mut self, options: ServiceOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -196,8 +175,8 @@ impl Service {
     /// [`ArchiveError::Fenced`], [`ArchiveError::Diverged`], and whatever else time does not mend. Nothing more is
     /// archived then.
     pub async fn run(self) -> Result<(), ArchiveError> {
-        let Self { client, mut lease, term, manifest, end, book, log, rhythm, calls, packs, host, grace } =
-            self;
+        let Self { client, mut lease, manifest, end, book, log, calls, packs, host, options } = self;
+        let ServiceOptions { rhythm, term, grace } = options;
         let mut packer = Packer {
             epoch: lease.epoch(),
             client: client.clone(),
@@ -296,7 +275,7 @@ impl Packer {
     }
 
     async fn collect(&mut self) -> Result<(), ArchiveError> {
-        let (now, grace) = (self.host.now(), micros(self.grace));
+        let (now, grace) = (self.host.now(), self.grace.into());
         match collect_garbage(&self.client, &mut self.manifest, self.epoch, now, grace, false).await {
             Ok(_) => {
                 self.host.listed(self.manifest.manifest());
@@ -314,15 +293,15 @@ impl Packer {
             let brought = self.try_bring().await;
             match brought {
                 Ok(()) => {
-                    *self.calls.trouble.lock() = None;
+                    self.calls.trouble.is_over();
                     return Ok(());
                 }
                 Err(error) if is_passing(&error) => {
-                    self.calls.troubled(error);
+                    self.calls.trouble.tell(error);
                     self.client.pause(REST).await;
                 }
                 Err(error) => {
-                    self.calls.troubled(error.clone());
+                    self.calls.trouble.tell(error.clone());
                     return Err(error);
                 }
             }

@@ -9,6 +9,7 @@ use super::chunk::{LogEnd, NextChunk};
 use super::client::Client;
 use super::error::{ArchiveError, ArchiveErrorKind};
 use super::queue::{ChunkQueue, Cut, Lag, Rhythm};
+use super::trouble::Trouble;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use lineal_wal::Lsn;
 use std::collections::BTreeMap;
@@ -62,8 +63,9 @@ pub struct Calls {
     /// Written by the upload alone, in order.
     archived: AtomicU64,
     tell: Box<dyn Fn(Lsn) + Send + Sync>,
-    state: Mutex<(Lag, Option<ArchiveError>)>,
-    troubles: AtomicU64,
+    lag: Mutex<Lag>,
+    /// Why the store does not take anything at the moment, if it does not.
+    pub trouble: Trouble,
 }
 
 impl Debug for Calls {
@@ -82,8 +84,8 @@ impl Calls {
             stop: AtomicBool::new(false),
             archived: AtomicU64::new(archived.0),
             tell,
-            state: Mutex::new((Lag::default(), None)),
-            troubles: AtomicU64::new(0),
+            lag: Mutex::default(),
+            trouble: Trouble::default(),
         })
     }
 
@@ -120,24 +122,7 @@ impl Calls {
     /// How far the store was behind when the upload last looked.
     #[must_use]
     pub fn lag(&self) -> Lag {
-        self.state.lock().0
-    }
-
-    fn troubled(&self, error: ArchiveError) {
-        self.state.lock().1 = Some(error);
-        self.troubles.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How often it has failed so far.
-    #[must_use]
-    pub fn troubles(&self) -> u64 {
-        self.troubles.load(Ordering::Acquire)
-    }
-
-    /// Why the store does not take anything at the moment, if it does not.
-    #[must_use]
-    pub fn trouble(&self) -> Option<ArchiveError> {
-        self.state.lock().1.clone()
+        *self.lag.lock()
     }
 }
 
@@ -214,7 +199,7 @@ impl TailUpload {
             let (durable, bytes) = (self.log.durable(), self.log.bytes_after(after));
             let stopping = self.calls.stop.load(Ordering::Acquire);
             let wanted = if stopping { durable } else { Lsn(self.calls.wanted.load(Ordering::Acquire)) };
-            self.calls.state.lock().0 = self.queue.lag(durable, bytes, now);
+            *self.calls.lag.lock() = self.queue.lag(durable, bytes, now);
             let next = self.queue.next(durable, bytes, wanted, now);
             if next != Cut::Now {
                 return Ok(next);
@@ -226,7 +211,7 @@ impl TailUpload {
                 Ok(None) => return Ok(Cut::Never),
                 // The disk may answer another time.
                 Err(error @ ArchiveError::Local { .. }) => {
-                    self.calls.troubled(error);
+                    self.calls.trouble.tell(error);
                     return Ok(Cut::At(now + LOCAL_REST));
                 }
                 Err(error) => return Err(error),
@@ -274,15 +259,15 @@ async fn put(client: Client, chunk: NextChunk, calls: Arc<Calls>) -> Result<Next
         };
         match put {
             Ok(()) => {
-                calls.state.lock().1 = None;
+                calls.trouble.is_over();
                 return Ok(chunk);
             }
             Err(error) if passes(&error) => {
-                calls.troubled(error);
+                calls.trouble.tell(error);
                 client.pause(REST).await;
             }
             Err(error) => {
-                calls.troubled(error.clone());
+                calls.trouble.tell(error.clone());
                 return Err(error);
             }
         }

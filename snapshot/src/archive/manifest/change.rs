@@ -123,7 +123,7 @@ impl ManifestWriter {
             let bytes = next.encode()?;
             self.unsettled.push(next.nonce);
             match client.replace(&key, &self.tag, bytes.clone()).await? {
-                Replaced::Won(tag) => match read_back(client, &key, &bytes).await? {
+                Replaced::Won(tag) => match read_back(client, &key, &next, &bytes).await? {
                     None => {
                         *self = Self { manifest: next, tag, unsettled: Vec::new() };
                         return Ok(());
@@ -178,7 +178,12 @@ const NONCE_END: usize = 16 + 16 + 8 + 8 + 16;
 
 /// Whether a manifest reads back as it was stored. `Some` is the tag of what stands there instead where the store kept a
 /// part of it only: the nonce is in that part, so it is nobody else's.
-async fn read_back(client: &Client, key: &str, bytes: &Bytes) -> Result<Option<Tag>, ArchiveError> {
+pub(in crate::archive) async fn read_back(
+    client: &Client,
+    key: &str,
+    stored: &Manifest,
+    bytes: &Bytes,
+) -> Result<Option<Tag>, ArchiveError> {
     for look in 1..=LOOKS_MAX {
         if let Some(found) = client.get(key).await? {
             if found.bytes == *bytes {
@@ -186,6 +191,12 @@ async fn read_back(client: &Client, key: &str, bytes: &Bytes) -> Result<Option<T
             }
             if found.bytes.len() >= NONCE_END && bytes.starts_with(&found.bytes) {
                 return found.tag.map(Some).ok_or_else(|| no_tags(client));
+            }
+            // Ours was there, and a newer writer has replaced it since.
+            if let Ok(other) = Manifest::decode(stored.engine, &found.bytes)
+                && other.epoch > stored.epoch
+            {
+                return Err(ArchiveError::Fenced { epoch: stored.epoch, by: other.epoch });
             }
         }
         // A look may be stale.

@@ -1,4 +1,7 @@
-use super::super::sim::{Fault, Op};
+use super::super::{
+    manifest::read_back,
+    sim::{Fault, Op},
+};
 use super::*;
 use crate::PackNumber;
 use bytes::Bytes;
@@ -132,6 +135,23 @@ fn of_two_writers_who_change_one_manifest_one_wins() {
     let error = add(&mut first, &client, 1, 3).unwrap_err();
     assert!(matches!(error, ArchiveError::Fenced { .. }), "it stays fenced: {error}");
     assert_eq!(stored(&client).packs, [pack(1)]);
+}
+
+#[test]
+fn a_manifest_that_a_newer_writer_replaced_before_it_was_read_back_is_fenced_and_not_damaged() {
+    let store = SimStore::new();
+    let client = client(&store, 1);
+    let newer = begun(&client).manifest().clone();
+    let mut older = newer.clone();
+    older.nonce = [7; 16];
+    let read = |newer: &Manifest| {
+        store.poke(&Keys(ENGINE).manifest(), newer.encode().unwrap());
+        block_on(read_back(&client, &Keys(ENGINE).manifest(), &older, &older.encode().unwrap()))
+    };
+    let error = read(&Manifest { epoch: Epoch(2), ..newer.clone() }).unwrap_err();
+    assert!(matches!(error, ArchiveError::Fenced { epoch: Epoch(1), by: Epoch(2) }), "{error}");
+    let error = read(&newer).unwrap_err();
+    assert!(matches!(error, ArchiveError::Damaged { .. }), "of its own epoch: {error}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("twenty seconds went by: {:?}", self.calls.trouble());
+        panic!("twenty seconds went by: {:?}", self.calls.trouble.now());
     }
 }
 
@@ -148,13 +148,13 @@ fn an_outage_costs_lag_and_bounded_requests_and_no_data() {
     store.dark(true);
     running.log.grow(1_000);
     running.calls.want(Lsn(1_000));
-    running.until(|running| running.calls.trouble().is_some() && running.calls.lag().chunks == 3);
+    running.until(|running| running.calls.trouble.now().is_some() && running.calls.lag().chunks == 3);
     let lag = running.calls.lag();
     assert_eq!((lag.records, lag.chunks), (1_000, 3), "no more than three chunks are in memory");
     assert_eq!(running.calls.archived(), Lsn(0));
     store.clear();
     running.until(|running| running.calls.archived() == Lsn(1_000));
-    assert!(running.calls.trouble().is_none());
+    assert!(running.calls.trouble.now().is_none());
     running.stop().unwrap();
     assert_eq!(held(&store), 1_000);
 }
