@@ -4,7 +4,7 @@ use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
 
 use crate::{
     Durability, Error, Object, Result,
-    engine::{EngineInner, listing::Objects, system},
+    engine::{handle::Handle, listing::Objects, system},
     migration::Steps,
     object::id,
     sync::{
@@ -36,7 +36,7 @@ pub struct Usage {
 /// A handle to a namespace. Cheap to clone.
 #[derive(Clone)]
 pub struct Namespace {
-    pub(crate) engine: Arc<EngineInner>,
+    pub(crate) engine: Handle,
     pub(crate) inner: Arc<NamespaceInner>,
 }
 
@@ -141,7 +141,7 @@ impl Namespace {
     pub(crate) fn at(&self, id: ObjectId) -> Object {
         let key = ObjectKey { namespace: self.inner.id, id };
         Object {
-            engine: Arc::clone(&self.engine),
+            engine: self.engine.clone(),
             namespace: Arc::clone(&self.inner),
             cell: self.engine.cell(key),
         }

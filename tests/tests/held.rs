@@ -12,7 +12,11 @@ use std::{
 };
 
 use lineal::{Engine, Error, Object, Retention};
-use lineal_tests::world::{options, options_at};
+use lineal_snapshot::archive::sim::SimStore;
+use lineal_tests::{
+    archive::hurried,
+    world::{options, options_at},
+};
 use lineal_wal::sim::SimDisk;
 
 const HOUR: u64 = 3_600_000_000;
@@ -146,4 +150,27 @@ fn a_second_fold_of_one_checkpoint_over_a_base_loses_nothing() {
     check(&engine);
     engine.close().unwrap();
     check(&open());
+}
+
+#[test]
+fn a_directory_is_free_when_the_last_handle_is_gone_whatever_works_there() {
+    for archived in [false, true] {
+        let (disk, store) = (SimDisk::new(), SimStore::new());
+        for round in 0..40 {
+            let options = options(&disk, 1).background(true).checkpoint_bytes(64 << 10);
+            let options = if archived { options.archive(hurried(&store)) } else { options };
+            let engine = options.open("simulated").unwrap_or_else(|error| panic!("round {round}: {error}"));
+            let lobby = engine.namespace("rooms").unwrap().object("lobby").unwrap();
+            drop(engine);
+            for key in 0..40 {
+                put(&lobby, key, vec![round; 4_000]);
+            }
+            assert_eq!(get(&lobby, 7), Some(vec![round; 4_000]), "an object holds the engine");
+            if round % 3 == 0 {
+                let past = lobby.at_seq(u64::from(round) * 40 + 1).unwrap();
+                drop(lobby);
+                assert!(past.get(0_u64.to_be_bytes()).unwrap().is_some(), "a view of the past holds it, too");
+            }
+        }
+    }
 }

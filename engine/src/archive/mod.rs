@@ -139,12 +139,12 @@ impl Writing {
     }
 
     fn troubles(&self) -> u64 {
-        self.calls.troubles() + self.packs.troubles()
+        self.calls.trouble.count() + self.packs.trouble.count()
     }
 
     /// What keeps the store from taking anything at the moment.
     fn trouble(&self) -> Option<ArchiveError> {
-        self.calls.trouble().or_else(|| self.packs.trouble())
+        self.calls.trouble.now().or_else(|| self.packs.trouble.now())
     }
 }
 
@@ -180,9 +180,7 @@ impl Archive {
             taken.calls,
             Arc::clone(&writing.packs),
         )
-        .rhythm(self.options.rhythm)
-        .term(self.options.term)
-        .grace(self.options.grace);
+        .options(self.options.service);
         let (shared, weak) = (Arc::clone(&writing.shared), Arc::downgrade(engine));
         let end = End { shared, engine: weak, ended: Err(ArchiveError::Closed) };
         self.connection.runtime.spawn(async move {
@@ -238,7 +236,7 @@ impl Archive {
 
     /// Waits until the tree of roots is here.
     pub(crate) fn await_roots(&self, limit: Duration) -> Result<()> {
-        if self.roots.is_here() || self.roots.wait(limit) {
+        if self.roots.wait(limit) {
             return Ok(());
         }
         let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
@@ -290,6 +288,19 @@ impl Archive {
     pub(crate) fn abort(&self) {
         if let Some(writing) = &self.writing {
             writing.packs.abort();
+        }
+    }
+
+    /// As [`abort`](Self::abort), and waits until they have ended, not longer than `until`. Not on their own thread.
+    pub(crate) fn abandon(&self, until: Instant) {
+        self.abort();
+        let Some(writing) = self.writing.as_ref().filter(|_| !self.connection.runtime.is_here()) else {
+            return;
+        };
+        let mut state = writing.shared.state.lock();
+        while state.ended.is_none() && Instant::now() < until {
+            let look = Instant::now() + CLOSE_LOOKS;
+            let _ = writing.shared.changed.wait_until(&mut state, look);
         }
     }
 

@@ -111,7 +111,7 @@ impl Namespace {
     /// # Errors
     /// As [`Engine::spill`].
     pub fn spill(&self) -> Result<Spilled> {
-        let engine = Engine { inner: Arc::clone(&self.engine) };
+        let engine = Engine { inner: self.engine.clone() };
         let first = ObjectKey { namespace: self.id(), id: ObjectId([0; 16]) }.to_bytes();
         engine.spill_where(|pack| {
             let found = pack.iter(&first).next().transpose()?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod ballast;
 pub(crate) mod counters;
+pub(crate) mod handle;
 pub(crate) mod holds;
 pub(crate) mod identity;
 pub(crate) mod listing;
@@ -19,13 +20,14 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use lineal_wal::{Disk, DiskLock, EngineId, Log, Lsn, NamespaceId, ObjectKey, Seq};
 
 use self::{
-    ballast::Ballast, counters::Counters, maintenance::Signal, pressure::Pressure, summary::Summary,
-    system::Found,
+    ballast::Ballast, counters::Counters, handle::Handle, maintenance::Signal, pressure::Pressure,
+    summary::Summary, system::Found,
 };
 pub use self::{listing::Objects, stats::Stats};
 #[cfg(feature = "archive")]
@@ -45,7 +47,7 @@ use crate::{
     sync::{
         Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-        thread::JoinHandle,
+        thread::{self, JoinHandle},
     },
     transaction::commit,
 };
@@ -63,7 +65,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Engine {
-    pub(crate) inner: Arc<EngineInner>,
+    pub(crate) inner: Handle,
 }
 
 pub(crate) struct EngineInner {
@@ -152,7 +154,7 @@ impl Engine {
         self.inner.check_open()?;
         let mut open = self.inner.namespaces.lock();
         if let Some(inner) = open.get(name) {
-            return Ok(Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) });
+            return Ok(Namespace { engine: self.inner.clone(), inner: Arc::clone(inner) });
         }
         let found = match system::find_namespace(&self.inner, name)? {
             Some(found) => found,
@@ -173,7 +175,7 @@ impl Engine {
         self.inner.check_open()?;
         let mut open = self.inner.namespaces.lock();
         if let Some(inner) = open.get(name) {
-            return Ok(Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) });
+            return Ok(Namespace { engine: self.inner.clone(), inner: Arc::clone(inner) });
         }
         let found = system::find_namespace(&self.inner, name)?
             .ok_or_else(|| Error::NotFound { what: format!("namespace {name:?}") })?;
@@ -190,7 +192,7 @@ impl Engine {
         let inner = Arc::new(NamespaceInner::new(found.id, name, found.quotas, usage));
         inner.set_level(self.inner.level_with(found.durability));
         open.insert(name.to_owned(), Arc::clone(&inner));
-        Namespace { engine: Arc::clone(&self.inner), inner }
+        Namespace { engine: self.inner.clone(), inner }
     }
 
     /// All namespaces, by name.
@@ -205,7 +207,7 @@ impl Engine {
         Ok(found
             .into_iter()
             .map(|(name, found)| match open.get(&name) {
-                Some(inner) => Namespace { engine: Arc::clone(&self.inner), inner: Arc::clone(inner) },
+                Some(inner) => Namespace { engine: self.inner.clone(), inner: Arc::clone(inner) },
                 None => self.register(&mut open, &name, found),
             })
             .collect())
@@ -585,7 +587,7 @@ impl EngineInner {
     pub(crate) fn hibernate(&self, cell: &Cell) -> Result<()> {
         self.check_open()?;
         self.log.wait(cell.last_lsn())?;
-        let deadline = std::time::Instant::now() + self.options.wait_max;
+        let deadline = Instant::now() + self.options.wait_max;
         let resident = cell
             .turns
             .acquire(Some(deadline))
@@ -635,6 +637,25 @@ impl EngineInner {
         #[cfg(feature = "archive")]
         let closed = closed.and(archived);
         packed.and(closed)
+    }
+}
+
+/// How often the last handle's drop looks whether the engine's threads have ended.
+const LOOKS: Duration = Duration::from_millis(1);
+
+impl EngineInner {
+    /// Ends what the engine's threads do, and waits until none of them holds the engine, `limit` at most.
+    fn abandon(self: &Arc<Self>, limit: Duration) {
+        let until = Instant::now() + limit;
+        self.signal.stop();
+        self.deadlines.stop();
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &self.archive {
+            archive.abandon(until);
+        }
+        while Arc::strong_count(self) > 1 && Instant::now() < until {
+            thread::sleep(LOOKS);
+        }
     }
 }
 

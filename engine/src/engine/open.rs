@@ -11,6 +11,7 @@ use super::{
     CheckpointState, Engine, EngineInner,
     ballast::Ballast,
     counters::Counters,
+    handle::Handle,
     identity,
     maintenance::{self, Signal},
     pressure::{Limits, Pressure},
@@ -78,7 +79,7 @@ impl Engine {
             archive.start(&engine);
         }
         tracing::info!(elapsed_us = started.elapsed().as_micros() as u64, line = %engine.line(), "open");
-        Ok(Engine { inner: engine })
+        Ok(Engine { inner: Handle::new(engine) })
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     Object, Result, Value,
     catalog::{Located, Snapshot},
-    engine::EngineInner,
+    engine::{EngineInner, handle::Handle},
     object::{overlay::Overlay, resident::Below},
     sync::Arc,
     transaction::{
@@ -52,7 +52,7 @@ pub struct Difference {
 ///
 /// Lazy: leaves that both versions share are not read. What it needs stays for as long as it lives. After an error it ends.
 pub struct Diff {
-    engine: Arc<EngineInner>,
+    engine: Handle,
     before: Side,
     after: Side,
     /// The space that is looked at: the first byte of its keys.
@@ -97,7 +97,7 @@ impl Diff {
     pub(crate) fn in_space(object: &Object, before: &Bookmark, after: &Bookmark, space: u8) -> Result<Diff> {
         let side = |kept: Kept| Side { version: kept.version, snapshot: OnceCell::from(kept.snapshot) };
         let (before, after) = (side(resolve(object, before)?), side(resolve(object, after)?));
-        let engine = Arc::clone(&object.engine);
+        let engine = object.engine.clone();
         Ok(Diff { engine, before, after, space, at: vec![space], keys: VecDeque::new(), done: false })
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Error, Gated, Kind, Object, Result,
-    engine::{EngineInner, holds},
+    engine::{handle::Handle, holds},
     gate::output::Need,
     object::turns::Held,
     sync::Arc,
@@ -75,7 +75,7 @@ impl Object {
         holds::in_turns(&self.engine, &[self, target], |system, held| {
             let [source, target] = held;
             let (engine, seen, level) = (Arc::clone(system.engine), target.seen(), target.namespace.level());
-            match fork_held(&engine, system, source, target, &kept, cause) {
+            match fork_held(&self.engine, system, source, target, &kept, cause) {
                 Ok((first, lsn)) => commit::hold(&engine, Need::new(lsn, level), Ok(first)),
                 Err(error) => commit::hold(&engine, seen, Err(error)),
             }
@@ -105,7 +105,7 @@ impl Object {
 }
 
 fn fork_held(
-    engine: &Arc<EngineInner>,
+    engine: &Handle,
     system: Held<'_>,
     source: Held<'_>,
     target: Held<'_>,

@@ -20,7 +20,6 @@ use crate::{
         turns::{Held, Turn},
         wake::{logged_after, newest_head},
     },
-    sync::Arc,
     transaction::commit,
 };
 
@@ -96,7 +95,7 @@ impl Object {
     /// # }
     /// ```
     pub fn at(&self, mark: &Bookmark) -> Result<View<'static>> {
-        Ok(View::past(Arc::clone(&self.engine), resolve(self, mark)?))
+        Ok(View::past(self.engine.clone(), resolve(self, mark)?))
     }
 
     /// As [`at`](Object::at), by the number of the commit; 0 is the empty object before the first one.
@@ -106,10 +105,10 @@ impl Object {
     pub fn at_seq(&self, seq: u64) -> Result<View<'static>> {
         if seq == 0 {
             let snapshot = self.engine.catalog.snapshot();
-            return Ok(View::past(Arc::clone(&self.engine), Kept::nothing(self.key(), snapshot)));
+            return Ok(View::past(self.engine.clone(), Kept::nothing(self.key(), snapshot)));
         }
         let found = find(self, Seq(seq), version::read_unhashed)?;
-        Ok(View::past(Arc::clone(&self.engine), found))
+        Ok(View::past(self.engine.clone(), found))
     }
 
     /// The object as it was at `time`: after the last commit at or before it. Before the first commit it is empty, its

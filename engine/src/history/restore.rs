@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, Gated, Kind, Object, Result, View,
-    engine::{EngineInner, holds},
+    engine::{handle::Handle, holds},
     gate::output::Need,
     object::turns::{Held, Turn},
     sync::Arc,
@@ -110,7 +110,7 @@ fn restore_held(object: &Object, held: Held<'_>, kept: &Kept, cause: &str) -> Ga
         }
         let undo = newest_bookmark(&engine, key, held.resident)?;
         let (base, version) = base_of(&kept.version);
-        let draft = landing(&engine, &held, kept, base, version, Kind::Restore, cause)?;
+        let draft = landing(&object.engine, &held, kept, base, version, Kind::Restore, cause)?;
         engine.retiring.need(key);
         let lsn = commit::commit_drafts(&engine, &mut [Write::new(held, draft)])?;
         Ok((undo, lsn))
@@ -132,7 +132,7 @@ fn base_of(version: &Arc<Version>) -> (CutBase, Arc<Version>) {
 
 /// The commit that makes an object what `kept` is: a cut of everything, or a copy where the chain is deep already.
 pub(crate) fn landing(
-    engine: &Arc<EngineInner>,
+    engine: &Handle,
     held: &Held<'_>,
     kept: &Kept,
     base: CutBase,
@@ -148,7 +148,7 @@ pub(crate) fn landing(
         Some((base, version))
     } else {
         ops::put_cut_op(&mut draft.ops, &Cut::whole(CutBase::Nothing));
-        let view = View::past(Arc::clone(engine), kept.clone());
+        let view = View::past(engine.clone(), kept.clone());
         let limit = engine.options.transaction_bytes_max;
         for entry in view.all() {
             let (key, value) = entry?;

@@ -20,7 +20,7 @@ use self::{cell::Cell, turns::Turn};
 pub use self::{info::ObjectInfo, verify::Verified};
 use crate::{
     Blame, Bookmark, Change, Cx, Diff, Error, Gated, History, Kind, Result, Tx, View,
-    engine::EngineInner,
+    engine::handle::Handle,
     gate::{event, inside::Inside},
     history::commits,
     namespace::NamespaceInner,
@@ -34,7 +34,7 @@ use crate::{
 /// object's turn, in arrival order.
 #[derive(Clone)]
 pub struct Object {
-    pub(crate) engine: Arc<EngineInner>,
+    pub(crate) engine: Handle,
     pub(crate) namespace: Arc<NamespaceInner>,
     pub(crate) cell: Arc<Cell>,
 }

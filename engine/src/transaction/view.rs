@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Error, Gated, Result, Value,
     catalog::Snapshot,
-    engine::EngineInner,
+    engine::{EngineInner, handle::Handle},
     gate::output::Need,
     history::version::{Kept, Version},
     object::resident::Resident,
@@ -39,12 +39,12 @@ enum Source<'v> {
     /// An object's newest, in a turn.
     Held(&'v Arc<EngineInner>, ObjectKey, &'v Resident),
     /// An earlier one.
-    Past(Arc<EngineInner>, Arc<Version>),
+    Past(Handle, Arc<Version>),
 }
 
 impl View<'static> {
     /// A view of a version.
-    pub(crate) fn past(engine: Arc<EngineInner>, kept: Kept) -> View<'static> {
+    pub(crate) fn past(engine: Handle, kept: Kept) -> View<'static> {
         View {
             source: Source::Past(engine, kept.version),
             snapshot: OnceCell::from(kept.snapshot),

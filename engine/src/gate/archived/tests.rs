@@ -148,9 +148,7 @@ fn readers_errors_and_events_of_an_archived_namespace_wait_for_what_they_saw() {
         |object| {
             pollster::block_on(object.event(async |cx| cx.transact(|tx| tx.put("k", "e")).unconfirmed()))
         },
-        |object| {
-            Engine { inner: Arc::clone(&object.engine) }.transact_many([object], |[tx]| tx.put("k", "m"))
-        },
+        |object| Engine { inner: object.engine.clone() }.transact_many([object], |[tx]| tx.put("k", "m")),
     ];
     for (at, case) in cases.iter().enumerate() {
         let written = put(&safe, &at.to_string()).lsn();
