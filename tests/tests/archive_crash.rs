@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lineal::{Durability, Engine, Error, Gated, Options, Result};
+use lineal::{Durability, Engine, Error, Gated, Options, Result, Stats};
 use lineal_snapshot::archive::sim::{Fault, Op, SimStore};
 use lineal_tests::{
     archive::hurried,
@@ -187,6 +187,10 @@ fn what_the_store_keeps_in_part_only_is_stored_again_before_it_counts() {
     assert_eq!(count(&engine, "after halves"), 16);
 }
 
+fn field(stats: &Stats, name: &str) -> u64 {
+    stats.fields().into_iter().find(|(field, _)| *field == name).expect("a field of the archive").1
+}
+
 #[test]
 fn the_log_is_kept_until_the_store_has_what_it_holds() {
     let (store, disk) = (SimStore::new(), SimDisk::new());
@@ -200,10 +204,16 @@ fn the_log_is_kept_until_the_store_has_what_it_holds() {
             engine.checkpoint().unwrap();
         }
     }
+    let behind = engine.stats();
+    assert!(field(&behind, "archive_lag_records") >= 60 && field(&behind, "archive_lag_bytes") > 60 * 9_000);
+    assert!(behind.prometheus().contains("\nlineal_archive_lag_ms "), "{}", behind.prometheus());
     drop((log, engine));
     store.clear();
     let engine = options().open("simulated").unwrap();
     engine.archive_now().unwrap();
+    let caught_up = engine.stats();
+    assert_eq!((field(&caught_up, "archive_lag_records"), field(&caught_up, "archive_troubled")), (0, 0));
+    assert!(caught_up.prometheus().contains("\n# TYPE lineal_archive_puts_total counter\n"));
     engine.checkpoint().unwrap();
     drop(engine);
     let engine = attached(&store, 9).unwrap();

@@ -152,7 +152,8 @@ impl Log {
         Ok(Some(piece))
     }
 
-    /// About how many bytes are durable after `after`, of those that the log still holds. Reads no file, so a segment that
+    /// About how many bytes of records are durable after `after`, of those that the log still holds: those of the group that
+    /// `after` is in may count, too. Takes about a nanosecond for each group behind it. Reads no file, so a segment that
     /// recovery had no reason to read counts whole.
     #[must_use]
     pub fn durable_bytes_after(&self, after: Lsn) -> u64 {

@@ -181,22 +181,21 @@ impl Segment {
         Err(self.file.damaged(walk.offset, lsn, "the record is not in its group"))
     }
 
-    /// About how many bytes there are after a record, of groups that are durable. Reads no file: of a segment that
+    /// About how many bytes of records there are after a record, of groups that are durable. Looks at each group behind it. Reads no file: of a segment that
     /// nobody looked into yet, it is all that may be there.
     pub(crate) fn bytes_after(&self, after: Lsn) -> u64 {
         let index = self.index.lock();
         if !index.complete {
             return self.file.capacity;
         }
-        let sector_bytes = self.file.sector_bytes;
         let next = index.groups.partition_point(|group| group.first_lsn <= after.next());
-        let (Some(first), Some(last)) = (index.groups.get(next.saturating_sub(1)), index.groups.last())
-        else {
-            return 0;
-        };
+        let [first, rest @ ..] = &index.groups[next.saturating_sub(1)..] else { return 0 };
         let marks = index.marks.partition_point(|mark| mark.lsn <= after.next());
         let mark = index.marks.get(marks.wrapping_sub(1)).map_or(0, |mark| mark.offset);
-        last.end(sector_bytes).saturating_sub(first.offset(sector_bytes).max(mark))
+        let start = first.offset(self.file.sector_bytes) + GROUP_HEADER_BYTES as u64;
+        // Without what fills groups up to whole sectors: where commits come one by one, that is most of the log.
+        let first = u64::from(first.payload_bytes).saturating_sub(mark.saturating_sub(start));
+        first + rest.iter().map(|group| u64::from(group.payload_bytes)).sum::<u64>()
     }
 
     /// The last known place at or before a record, and the end of its group.

@@ -8,7 +8,7 @@ use lineal_snapshot::archive::{
 };
 use lineal_wal::EngineId;
 
-use crate::{Result, options::Random, sync::Arc};
+use crate::{Result, engine::maintenance, options::Random, sync::Arc};
 
 /// Where an engine's archive is, and how it is kept. See [`Options::archive`](crate::Options::archive).
 ///
@@ -163,7 +163,7 @@ impl ArchiveOptions {
     /// Starts the thread that talks to the store; sends nothing.
     pub(super) fn connect(&self, random: &Random) -> Result<Connection> {
         let store = self.open_store()?;
-        let runtime = Arc::new(Runtime::start()?);
+        let runtime = Arc::new(Runtime::start_with(maintenance::be_a_guest)?);
         let pace = match &self.pace {
             Some(pace) => Arc::clone(pace),
             None => Arc::new(RealPace::new(Arc::clone(random))),

@@ -44,6 +44,39 @@ pub struct ArchiveStatus {
     pub trouble: Option<ArchiveError>,
 }
 
+impl ArchiveStatus {
+    /// What is a number, as [`Stats::fields`](crate::Stats::fields) tells it. Who only reads knows no lag.
+    pub(crate) fn fields(&self) -> Vec<(&'static str, u64)> {
+        let mut fields = Vec::new();
+        if self.epoch > 0 {
+            fields.extend([
+                ("archive_archived_lsn", self.archived.0),
+                ("archive_checkpoint_lsn", self.line.0),
+                ("archive_lag_records", self.lag_records),
+                ("archive_lag_bytes", self.lag_bytes),
+                ("archive_lag_ms", u64::try_from(self.lag_age.as_millis()).unwrap_or(u64::MAX)),
+                ("archive_packs", self.packs),
+                ("archive_troubled", u64::from(self.trouble.is_some())),
+            ]);
+        }
+        fields.extend([
+            ("archive_cold_packs", self.cold_packs),
+            ("archive_local_pack_bytes", self.local_pack_bytes),
+            ("archive_cache_bytes", self.cache_bytes),
+            ("archive_cache_hits", self.cache_hits),
+            ("archive_cache_misses", self.cache_misses),
+            ("archive_gets", self.traffic.gets),
+            ("archive_puts", self.traffic.puts),
+            ("archive_deletes", self.traffic.deletes),
+            ("archive_lists", self.traffic.lists),
+            ("archive_failures", self.traffic.failures),
+            ("archive_bytes_read", self.traffic.bytes_read),
+            ("archive_bytes_written", self.traffic.bytes_written),
+        ]);
+        fields
+    }
+}
+
 impl Archive {
     pub(crate) fn status(&self, engine: &EngineInner) -> ArchiveStatus {
         let TierStats { cold_packs, cache_bytes, hits, misses, .. } = self.tier.stats();

@@ -22,6 +22,12 @@ impl Handle {
     pub(super) fn new(engine: Arc<EngineInner>) -> Handle {
         Handle(Arc::new(Owner(engine)))
     }
+
+    /// The engine alone, while this is the only handle and no thread works on it.
+    #[cfg(all(test, feature = "archive"))]
+    pub(crate) fn get_mut(&mut self) -> Option<&mut EngineInner> {
+        Arc::get_mut(&mut Arc::get_mut(&mut self.0)?.0)
+    }
 }
 
 impl Deref for Handle {

@@ -109,8 +109,8 @@ fn run(signal: &Signal, engine: &Weak<EngineInner>) {
     }
 }
 
-/// Commits never wait for the checkpoint: this thread takes what processor time they leave.
-fn be_a_guest() {
+/// Commits never wait for the checkpoint, or for uploads: this thread takes what processor time they leave.
+pub(crate) fn be_a_guest() {
     // Refused where niceness is fixed; then the scheduler treats all threads alike, which is slower and not wrong.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
 }

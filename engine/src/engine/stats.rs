@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Counters and sizes of an engine at one moment. Counters begin at 0 when the engine is opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
     /// Epoch of this opening; each opening for writing has a higher one.
@@ -88,7 +88,35 @@ pub struct Stats {
     pub cache_bytes: u64,
     /// Whether the log has failed, so that the engine must be opened again.
     pub poisoned: bool,
+    /// How the archive stands, if the engine has one.
+    #[cfg(feature = "archive")]
+    pub archive: Option<crate::archive::ArchiveStatus>,
 }
+
+/// What only grows; the other figures go up and down.
+const COUNTERS: [&str; 21] = [
+    "commits",
+    "fsyncs",
+    "groups",
+    "log_bytes_written",
+    "pack_bytes_written",
+    "wakes",
+    "hibernations",
+    "checkpoints",
+    "compactions",
+    "maintenance_failures",
+    "cache_hits",
+    "cache_misses",
+    "archive_cache_hits",
+    "archive_cache_misses",
+    "archive_gets",
+    "archive_puts",
+    "archive_deletes",
+    "archive_lists",
+    "archive_failures",
+    "archive_bytes_read",
+    "archive_bytes_written",
+];
 
 /// What a verification of the whole engine checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,13 +184,16 @@ pub(crate) fn collect(engine: &EngineInner) -> Stats {
         cache_misses: cache.misses,
         cache_bytes: cache.bytes,
         poisoned: engine.log.poisoned().is_some(),
+        #[cfg(feature = "archive")]
+        archive: engine.archive.as_ref().map(|archive| archive.status(engine)),
     }
 }
 
 impl Stats {
-    /// Names and values, in a fixed order.
+    /// Names and values, in a fixed order; those of the archive, where there is one, are last and begin with `archive_`.
     pub fn fields(&self) -> Vec<(&'static str, u64)> {
-        vec![
+        #[cfg_attr(not(feature = "archive"), expect(unused_mut, reason = "the archive's come after them"))]
+        let mut fields = vec![
             ("epoch", self.epoch),
             ("durable_lsn", self.durable_lsn),
             ("appended_lsn", self.appended_lsn),
@@ -199,27 +230,19 @@ impl Stats {
             ("cache_misses", self.cache_misses),
             ("cache_bytes", self.cache_bytes),
             ("poisoned", u64::from(self.poisoned)),
-        ]
+        ];
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &self.archive {
+            fields.extend(archive.fields());
+        }
+        fields
     }
 
     /// The same in the text format that Prometheus scrapes.
     pub fn prometheus(&self) -> String {
-        const COUNTERS: [&str; 11] = [
-            "commits",
-            "fsyncs",
-            "groups",
-            "log_bytes_written",
-            "pack_bytes_written",
-            "wakes",
-            "hibernations",
-            "checkpoints",
-            "compactions",
-            "maintenance_failures",
-            "cache_hits",
-        ];
         let mut text = String::new();
         for (name, value) in self.fields() {
-            let counts = COUNTERS.contains(&name) || name == "cache_misses";
+            let counts = COUNTERS.contains(&name);
             let (kind, suffix) = if counts { ("counter", "_total") } else { ("gauge", "") };
             let _ = writeln!(text, "# TYPE lineal_{name}{suffix} {kind}\nlineal_{name}{suffix} {value}");
         }

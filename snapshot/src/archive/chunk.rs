@@ -17,6 +17,7 @@ use super::client::{Client, Created};
 use super::error::ArchiveError;
 use super::frame::Frame;
 use super::key::Keys;
+use super::store::Tag;
 use crate::wire::Wire;
 use bytes::Bytes;
 use lineal_wal::{EngineId, Epoch, Lsn};
@@ -273,17 +274,18 @@ impl NextChunk {
         self.hash
     }
 
-    /// Stores it. When it answers the store says that it is there; it is *archived* when it was [read
-    /// back](Self::read_back) and all before it are, too. May be called again after [`ArchiveError::Unavailable`] and
+    /// Stores it. When it answers the store says that it is there, under this tag; it is *archived* when it was
+    /// [checked](Self::check) and all before it are, too. May be called again after [`ArchiveError::Unavailable`] and
     /// [`ArchiveError::Damaged`].
     ///
     /// # Errors
     /// [`ArchiveError::Damaged`] if the store had kept a part of it only, which is mended; [`ArchiveError::Fenced`] if a barrier stands there, [`ArchiveError::Diverged`] if another chunk does, and as
     /// [`Client::create`].
-    pub async fn put(&self, client: &Client) -> Result<(), ArchiveError> {
+    pub async fn put(&self, client: &Client) -> Result<Tag, ArchiveError> {
         let key = self.place.key();
-        let Created::Taken(found) = client.create(&key, self.stored.clone()).await? else {
-            return Ok(());
+        let found = match client.create(&key, self.stored.clone()).await? {
+            Created::Won(tag) => return Ok(tag),
+            Created::Taken(found) => found,
         };
         if let (true, Some(tag)) = (self.is_torn(&found.bytes), found.tag) {
             // Whoever else was quicker is seen when it is put again.
@@ -303,11 +305,18 @@ impl NextChunk {
         found.len() >= NONCE_END && found.len() < self.stored.len() && self.stored.starts_with(found)
     }
 
-    /// Reads it back, and compares.
+    /// Sees that the store has all of it: by the tag, where that is the digest of what the store kept, or else by reading
+    /// it back.
     ///
     /// # Errors
     /// As [`Client::get_verified`].
-    pub async fn read_back(&self, client: &Client) -> Result<(), ArchiveError> {
+    pub async fn check(&self, client: &Client, tag: Tag) -> Result<(), ArchiveError> {
+        let stored = self.stored.clone();
+        // Some milliseconds for megabytes, and other requests share the thread.
+        let said = tokio::task::spawn_blocking(move || tag.is_digest_of(&stored)).await;
+        if said.map_err(|_| ArchiveError::Closed)? {
+            return Ok(());
+        }
         let bytes = self.stored.len() as u64;
         client.get_verified(&self.place.key(), bytes, &blake3::hash(&self.stored)).await.map(drop)
     }

@@ -19,9 +19,10 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 /// Gives a builder the caller's environment and options.
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
+#[cfg(feature = "web")]
 macro_rules! configured {
     ($location:expr, $builder:expr, $first_word:literal) => {{
+        provide_tls();
         let mut builder = $builder;
         for (name, value) in &$location.environment {
             if name.starts_with($first_word)
@@ -127,10 +128,7 @@ impl Location {
         }
     }
 
-    #[cfg_attr(
-        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
-        expect(unused_variables, reason = "memory needs no URL")
-    )]
+    #[cfg_attr(not(feature = "web"), expect(unused_variables, reason = "memory needs no URL"))]
     fn build(&self, scheme: &ObjectStoreScheme, url: &Url) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
         match scheme {
             ObjectStoreScheme::Memory => {
@@ -171,7 +169,14 @@ impl Location {
 }
 
 /// One attempt for each request: the client knows what to ask before it tries again.
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
+#[cfg(feature = "web")]
 fn once() -> object_store::RetryConfig {
     object_store::RetryConfig { max_retries: 0, ..object_store::RetryConfig::default() }
+}
+
+/// Makes ring the TLS provider of this process, unless it has one. Opening a [`Location`] does it.
+#[cfg(feature = "web")]
+pub fn provide_tls() {
+    // Refused where the program has chosen: its choice stands.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

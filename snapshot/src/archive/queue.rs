@@ -46,8 +46,6 @@ pub enum Cut {
 pub struct Lag {
     /// Records.
     pub records: u64,
-    /// Bytes of the log, as far as they are not cut yet.
-    pub bytes: u64,
     /// Chunks under way.
     pub chunks: usize,
     /// How long the oldest chunk has been under way.
@@ -91,16 +89,16 @@ impl ChunkQueue {
         self.cut
     }
 
-    /// When to cut. `durable` is the newest durable position, `bytes` what lies between it and the cut, `wanted` the
-    /// newest position that somebody waits for in the store.
+    /// When to cut. `durable` is the newest durable position, `bytes` says how much lies between it and the cut, `wanted`
+    /// is the newest position that somebody waits for in the store.
     #[must_use]
-    pub fn next(&self, durable: Lsn, bytes: u64, wanted: Lsn, now: Duration) -> Cut {
+    pub fn next(&self, durable: Lsn, bytes: impl FnOnce() -> u64, wanted: Lsn, now: Duration) -> Cut {
         if durable <= self.cut || self.window.len() >= self.rhythm.chunks_max {
             return Cut::Never;
         }
         let due = self.cut_at.map(|cut_at| cut_at + self.rhythm.interval);
         match due {
-            Some(due) if wanted <= self.cut && bytes < self.rhythm.chunk_bytes.into() && now < due => {
+            Some(due) if wanted <= self.cut && now < due && bytes() < self.rhythm.chunk_bytes.into() => {
                 Cut::At(due)
             }
             _ => Cut::Now,
@@ -134,11 +132,10 @@ impl ChunkQueue {
 
     /// How far the store is behind.
     #[must_use]
-    pub fn lag(&self, durable: Lsn, bytes: u64, now: Duration) -> Lag {
+    pub fn lag(&self, durable: Lsn, now: Duration) -> Lag {
         let since = self.window.front().map_or(now, |first| first.since);
         Lag {
             records: durable.0.saturating_sub(self.archived.0),
-            bytes,
             chunks: self.window.len(),
             age: now.saturating_sub(since),
         }
@@ -156,21 +153,25 @@ mod tests {
     #[test]
     fn nothing_is_cut_while_nothing_is_new() {
         let mut queue = ChunkQueue::new(Rhythm::default(), Lsn(7));
-        assert_eq!(queue.next(Lsn(7), 0, Lsn(7), ms(99_000)), Cut::Never);
-        assert_eq!(queue.next(Lsn(8), 10, Lsn(0), ms(0)), Cut::Now, "the first after idle waits for nothing");
+        assert_eq!(queue.next(Lsn(7), || 0, Lsn(7), ms(99_000)), Cut::Never);
+        assert_eq!(
+            queue.next(Lsn(8), || 10, Lsn(0), ms(0)),
+            Cut::Now,
+            "the first after idle waits for nothing"
+        );
         queue.cut(1, Lsn(8), ms(0));
         queue.stored(1);
-        assert_eq!(queue.next(Lsn(8), 0, Lsn(0), ms(99_000)), Cut::Never);
+        assert_eq!(queue.next(Lsn(8), || 0, Lsn(0), ms(99_000)), Cut::Never);
     }
 
     #[test]
     fn what_nobody_waits_for_goes_once_per_interval() {
         let mut queue = ChunkQueue::new(Rhythm::default(), Lsn(0));
         queue.cut(1, Lsn(5), ms(100));
-        assert_eq!(queue.next(Lsn(6), 10, Lsn(5), ms(200)), Cut::At(ms(1_100)));
-        assert_eq!(queue.next(Lsn(6), 10, Lsn(5), ms(1_100)), Cut::Now);
-        assert_eq!(queue.next(Lsn(6), 4 << 20, Lsn(5), ms(200)), Cut::Now, "a full chunk");
-        assert_eq!(queue.next(Lsn(6), 10, Lsn(6), ms(200)), Cut::Now, "somebody waits");
+        assert_eq!(queue.next(Lsn(6), || 10, Lsn(5), ms(200)), Cut::At(ms(1_100)));
+        assert_eq!(queue.next(Lsn(6), || 10, Lsn(5), ms(1_100)), Cut::Now);
+        assert_eq!(queue.next(Lsn(6), || 4 << 20, Lsn(5), ms(200)), Cut::Now, "a full chunk");
+        assert_eq!(queue.next(Lsn(6), || 10, Lsn(6), ms(200)), Cut::Now, "somebody waits");
     }
 
     #[test]
@@ -178,12 +179,12 @@ mod tests {
         let mut queue = ChunkQueue::new(Rhythm { chunks_max: 2, ..Rhythm::default() }, Lsn(0));
         queue.cut(1, Lsn(1), ms(0));
         queue.cut(2, Lsn(2), ms(1));
-        assert_eq!(queue.next(Lsn(9), 99 << 20, Lsn(9), ms(99_000)), Cut::Never);
-        let lag = queue.lag(Lsn(9), 50, ms(30));
-        assert_eq!(lag, Lag { records: 9, bytes: 50, chunks: 2, age: ms(30) });
+        assert_eq!(queue.next(Lsn(9), || 99 << 20, Lsn(9), ms(99_000)), Cut::Never);
+        let lag = queue.lag(Lsn(9), ms(30));
+        assert_eq!(lag, Lag { records: 9, chunks: 2, age: ms(30) });
         assert!(!queue.stored(2), "the second alone opens nothing");
-        assert_eq!((queue.archived(), queue.next(Lsn(9), 1, Lsn(9), ms(0))), (Lsn(0), Cut::Never));
+        assert_eq!((queue.archived(), queue.next(Lsn(9), || 1, Lsn(9), ms(0))), (Lsn(0), Cut::Never));
         assert!(queue.stored(1));
-        assert_eq!((queue.archived(), queue.next(Lsn(9), 1, Lsn(9), ms(0))), (Lsn(2), Cut::Now));
+        assert_eq!((queue.archived(), queue.next(Lsn(9), || 1, Lsn(9), ms(0))), (Lsn(2), Cut::Now));
     }
 }

@@ -24,11 +24,20 @@ impl Runtime {
     /// # Errors
     /// [`ArchiveError::Thread`].
     pub fn start() -> Result<Self, ArchiveError> {
+        Self::start_with(|| ())
+    }
+
+    /// As [`start`](Self::start); each of its threads begins with `begin`.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Thread`].
+    pub fn start_with(begin: impl Fn() + Clone + Send + Sync + 'static) -> Result<Self, ArchiveError> {
         let failed = |source| ArchiveError::Thread { source: Arc::new(source) };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(FILE_THREADS_MAX)
             .thread_name("lineal-archive-io")
+            .on_thread_start(begin.clone())
             .build()
             .map_err(failed)?;
         let handle = runtime.handle().clone();
@@ -36,6 +45,7 @@ impl Runtime {
         let thread = thread::Builder::new()
             .name("lineal-archive".to_owned())
             .spawn(move || {
+                begin();
                 // An error says that the sender is gone: the same as being told.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_background();

@@ -4,7 +4,7 @@
 //! word. Everything follows from the faults that are asked for and from one seed.
 
 use super::pace::Pace;
-use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
+use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When, md5_hex};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -73,6 +73,7 @@ struct State {
     dark: bool,
     dark_after: Option<u64>,
     careless: bool,
+    tells_digests: bool,
     /// Of a thousand requests so many fail.
     per_mille: u64,
     seed: u64,
@@ -122,6 +123,11 @@ impl SimStore {
     /// While careless, conditions are ignored: a store that no archive may use.
     pub fn careless(&self, careless: bool) {
         self.state.lock().careless = careless;
+    }
+
+    /// From now on its tags are the MD5 of what it keeps, as those of S3 are.
+    pub fn tell_digests(&self) {
+        self.state.lock().tells_digests = true;
     }
 
     /// What was asked since the last time.
@@ -210,7 +216,9 @@ impl State {
 
     fn store(&mut self, key: &str, bytes: Option<Bytes>) -> Tag {
         self.next_tag += 1;
-        let tag = Tag(format!("\"{}\"", self.next_tag));
+        let digest = bytes.as_ref().filter(|_| self.tells_digests);
+        let name = digest.map_or_else(|| self.next_tag.to_string(), |bytes| md5_hex(bytes));
+        let tag = Tag(format!("\"{name}\""));
         self.keys.entry(key.to_owned()).or_default().push(bytes.map(|bytes| (bytes, tag.clone())));
         tag
     }

@@ -5,6 +5,7 @@
 
 use crate::sync::Arc;
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use std::fmt::{self, Debug};
 use std::future::Future;
 use std::io;
@@ -17,6 +18,21 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// What a store calls one state of one key; another state has another tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tag(pub String);
+
+impl Tag {
+    /// Whether the tag is the MD5 of these bytes, as S3 and most of its likes make it of what they have stored. `false`
+    /// says nothing: other stores, and some ways of encryption, make their tags of something else.
+    #[must_use]
+    pub fn is_digest_of(&self, bytes: &[u8]) -> bool {
+        let digest = self.0.trim_matches('"');
+        let is_one = digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_one && digest.eq_ignore_ascii_case(&md5_hex(bytes))
+    }
+}
+
+pub(super) fn md5_hex(bytes: &[u8]) -> String {
+    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// When a put may take place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -196,11 +196,11 @@ impl TailUpload {
     ) -> Result<Cut, ArchiveError> {
         loop {
             let (after, now) = (self.queue.cut_to(), self.client.now());
-            let (durable, bytes) = (self.log.durable(), self.log.bytes_after(after));
+            let durable = self.log.durable();
             let stopping = self.calls.stop.load(Ordering::Acquire);
             let wanted = if stopping { durable } else { Lsn(self.calls.wanted.load(Ordering::Acquire)) };
-            *self.calls.lag.lock() = self.queue.lag(durable, bytes, now);
-            let next = self.queue.next(durable, bytes, wanted, now);
+            *self.calls.lag.lock() = self.queue.lag(durable, now);
+            let next = self.queue.next(durable, || self.log.bytes_after(after), wanted, now);
             if next != Cut::Now {
                 return Ok(next);
             }
@@ -246,7 +246,7 @@ impl TailUpload {
     }
 }
 
-/// Puts one chunk and reads it back, however long it takes: a store may say that it has what it has in part.
+/// Puts one chunk and sees that it is there, however long it takes: a store may say that it has what it has in part.
 async fn put(client: Client, chunk: NextChunk, calls: Arc<Calls>) -> Result<NextChunk, ArchiveError> {
     let passes = |error: &ArchiveError| {
         use ArchiveErrorKind::{Corrupt, Retry, Setup};
@@ -254,7 +254,7 @@ async fn put(client: Client, chunk: NextChunk, calls: Arc<Calls>) -> Result<Next
     };
     loop {
         let put = match chunk.put(&client).await {
-            Ok(()) => chunk.read_back(&client).await,
+            Ok(tag) => chunk.check(&client, tag).await,
             Err(error) => Err(error),
         };
         match put {

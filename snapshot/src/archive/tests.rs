@@ -40,5 +40,5 @@ fn take(client: &Client, holder: &str) -> Writer {
 /// Appends one chunk of one record to a writer's log and stores it.
 fn put(client: &Client, log: &mut LogEnd, lsn: u64) -> Result<(), ArchiveError> {
     let chunk = log.append(client, Lsn(lsn), Lsn(lsn), format!("record {lsn}").as_bytes())?;
-    block_on(chunk.put(client))
+    block_on(chunk.put(client)).map(drop)
 }

@@ -10,7 +10,7 @@ use lineal::{
     Error, Result,
     archive::{ArchiveOptions, Store},
 };
-use lineal_snapshot::archive::Remote;
+use lineal_snapshot::archive::{Remote, provide_tls};
 use object_store::{
     ClientOptions, RetryConfig,
     aws::AmazonS3Builder,
@@ -58,6 +58,7 @@ impl Wire {
         environment: &[(String, String)],
     ) -> Result<(Arc<dyn Store>, Arc<Wire>)> {
         let wire = Arc::<Wire>::default();
+        provide_tls();
         let mut builder = AmazonS3Builder::new()
             .with_url(url)
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })

@@ -350,8 +350,7 @@ fn an_engine_can_ask_for_the_archive_for_all_its_objects() {
     assert!(matches!(options().open(dir.path()), Err(Error::NoArchive)));
 
     let mut engine = Options::new().background(false).open(dir.path()).unwrap();
-    Arc::get_mut(&mut engine.inner).expect("nobody else has it yet").options.durability =
-        Durability::Archived;
+    engine.inner.get_mut().expect("nobody else has it yet").options.durability = Durability::Archived;
     assert!(matches!(engine.inner.check_durability(), Err(Error::NoArchive)));
     let archive = Archive::of(engine);
     archive.engine.inner.check_durability().unwrap();

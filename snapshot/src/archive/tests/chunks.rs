@@ -152,16 +152,45 @@ fn a_chunk_under_another_number_or_after_another_chunk_is_damage() {
 }
 
 #[test]
-fn a_chunk_that_was_stored_by_half_is_found_when_it_is_read_back() {
-    let store = SimStore::new();
-    let client = client(&store, 1);
-    store.plan(Op::Put, "log", Fault::HalfStored);
-    let mut log = LogEnd::begin(ENGINE, Epoch(1));
-    let chunk = log.append(&client, Lsn(1), Lsn(5), b"five records").unwrap();
-    block_on(chunk.put(&client)).unwrap();
-    assert!(matches!(block_on(chunk.read_back(&client)), Err(ArchiveError::Damaged { .. })));
-    assert!(matches!(block_on(chunk.put(&client)), Err(ArchiveError::Damaged { .. })));
-    let chunk = log.append(&client, Lsn(6), Lsn(6), b"one").unwrap();
-    block_on(chunk.put(&client)).unwrap();
-    block_on(chunk.read_back(&client)).unwrap();
+fn a_chunk_that_was_stored_by_half_is_found_before_it_counts() {
+    for tells_digests in [false, true] {
+        let store = SimStore::new();
+        if tells_digests {
+            store.tell_digests();
+        }
+        let client = client(&store, 1);
+        let runtime = Runtime::start().unwrap();
+        let mut log = LogEnd::begin(ENGINE, Epoch(1));
+        let mut archive = |first, last, fault: bool| {
+            if fault {
+                store.plan(Op::Put, "log", Fault::HalfStored);
+            }
+            let chunk = log.append(&client, Lsn(first), Lsn(last), b"some records").unwrap();
+            let (ours, client) = (chunk.clone(), client.clone());
+            store.requests();
+            let checked = runtime.run(async move { ours.check(&client, ours.put(&client).await?).await });
+            (chunk, checked, store.requests().len())
+        };
+        let (torn, checked, _) = archive(1, 5, true);
+        assert!(matches!(checked, Err(ArchiveError::Damaged { .. })), "{checked:?}");
+        assert!(matches!(block_on(torn.put(&client)), Err(ArchiveError::Damaged { .. })), "and is mended");
+        let (_, checked, requests) = archive(6, 6, false);
+        checked.unwrap();
+        assert_eq!(
+            requests,
+            if tells_digests { 1 } else { 2 },
+            "what the store vouches for is not read back"
+        );
+    }
+}
+
+#[test]
+fn only_the_digest_of_the_bytes_is_taken_for_one() {
+    let tag = |text: &str| Tag(text.to_owned());
+    assert!(tag("\"900150983cd24fb0d6963f7d28e17f72\"").is_digest_of(b"abc"), "of RFC 1321");
+    assert!(tag("900150983CD24FB0D6963F7D28E17F72").is_digest_of(b"abc"));
+    for other in ["\"900150983cd24fb0d6963f7d28e17f72-1\"", "900150983cd24fb0d6963f7d28e17f7", "", "\"7\""] {
+        assert!(!tag(other).is_digest_of(b"abc"), "{other}");
+    }
+    assert!(!tag("900150983cd24fb0d6963f7d28e17f72").is_digest_of(b"abd"));
 }

@@ -70,7 +70,7 @@ fn who_lost_the_lease_is_fenced_in_all_that_it_does() {
         let error = result.unwrap_err();
         assert!(matches!(error, ArchiveError::Fenced { epoch: Epoch(1), by: Epoch(2) }), "{error}");
     };
-    fenced(block_on(late.put(&a)));
+    fenced(block_on(late.put(&a)).map(drop));
     fenced(block_on(old.manifest.change(&a, Epoch(1), Micros(1), |_| {})));
     fenced(block_on(old.lease.renew(&a, HOUR)));
 }
