@@ -170,3 +170,20 @@ fn a_writer_that_was_taken_over_is_told_nothing_is_archived() {
         "{stale:?}"
     );
 }
+
+#[test]
+fn a_gate_for_the_archive_opens_though_nobody_has_begun_to_wait() {
+    let place = Place::new();
+    let an_hour = place.archive().interval(Duration::from_secs(3_600));
+    let engine =
+        Options::new().archive(an_hour).durability(Durability::Archived).open(place.at("data")).unwrap();
+    let room = engine.namespace("rooms").unwrap().object("lobby").unwrap();
+    let gates: Vec<_> = (0..3).map(|number| room.transact(|tx| tx.put("k", [number]))).collect();
+    engine.sync().unwrap();
+    let last = gates[2].lsn();
+    while engine.archive_status().unwrap().archived < last {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(gates.iter().all(lineal::Gated::is_open));
+    engine.close().unwrap();
+}

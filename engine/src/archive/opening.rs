@@ -25,7 +25,7 @@ use crate::{
     Error, Result,
     catalog::pack_files,
     engine::summary::Summary,
-    gate::archived::ArchivedGate,
+    gate::archived::{ArchivedGate, Asked},
     options::{Clock, Random},
     proof::Stored,
     sync::Arc,
@@ -203,7 +203,13 @@ impl Opening {
         let gate = Arc::clone(&self.gate);
         let calls = Calls::new(archived, Box::new(move |lsn| gate.advance(lsn)));
         let want = Arc::clone(&calls);
-        self.gate.attach(archived, Box::new(move |lsn| want.want(lsn)));
+        self.gate.attach(
+            archived,
+            Box::new(move |lsn, asked| match asked {
+                Asked::Expected => want.expect(lsn),
+                Asked::Waited => want.want(lsn),
+            }),
+        );
         self.taken = Some(Taken { writer, book, calls });
         Ok(())
     }

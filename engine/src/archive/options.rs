@@ -8,7 +8,12 @@ use lineal_snapshot::archive::{
 };
 use lineal_wal::EngineId;
 
-use crate::{Result, engine::maintenance, options::Random, sync::Arc};
+use crate::{
+    Options, Result,
+    engine::maintenance::{UPLOADER, give_way},
+    options::Random,
+    sync::Arc,
+};
 
 /// Where an engine's archive is, and how it is kept. See [`Options::archive`](crate::Options::archive).
 ///
@@ -163,7 +168,7 @@ impl ArchiveOptions {
     /// Starts the thread that talks to the store; sends nothing.
     pub(super) fn connect(&self, random: &Random) -> Result<Connection> {
         let store = self.open_store()?;
-        let runtime = Arc::new(Runtime::start_with(maintenance::be_a_guest)?);
+        let runtime = Arc::new(Runtime::start_with(|| give_way(UPLOADER))?);
         let pace = match &self.pace {
             Some(pace) => Arc::clone(pace),
             None => Arc::new(RealPace::new(Arc::clone(random))),
@@ -177,6 +182,13 @@ impl ArchiveOptions {
             Place::Store(store) => Arc::clone(store),
         })
     }
+}
+
+/// Options of an engine that is opened for one look at an archive: it walks through everything once and keeps little.
+///
+/// Source: a decision; with what is fetched, far below what a restore may take.
+pub(super) fn modest() -> Options {
+    Options::new().memory_bytes(16 << 20).cache_bytes(16 << 20)
 }
 
 /// A store that can be talked to.

@@ -6,13 +6,14 @@ use lineal_wal::{Disk, Log, LogOptions, NamespaceId, ObjectKey, RealDisk};
 
 use super::{
     ArchiveOptions,
+    options::modest,
     reading::{Reading, make_lock},
     restore::{RestoreReport, remove_folder},
 };
 use crate::{
-    Engine, Error, Options, Result, Selector,
+    Engine, Error, Result, Selector,
     checkpoint::extract,
-    engine::{holds, identity, stats::all_keys, system},
+    engine::{holds, identity, listing::Keys, system},
     sync::Arc,
 };
 
@@ -25,7 +26,7 @@ pub(super) fn fetch(
     (namespace, selector): (&str, &Selector),
     report: &mut RestoreReport,
 ) -> Result<()> {
-    let settings = Options::new();
+    let settings = modest();
     let scratch = work.join("source");
     remove_folder(&scratch)?;
     let engine = reading.open_beside(&scratch, from, false)?;
@@ -52,7 +53,7 @@ fn chosen(engine: &Engine, namespace: &str, selector: &Selector) -> Result<BTree
     let of = |id| ObjectKey { namespace: namespace.id(), id };
     let mut waiting: Vec<ObjectKey> = match selector {
         Selector::Objects(ids) => ids.iter().map(|id| of(*id)).collect(),
-        _ => all_keys(&engine.inner, namespace.id())?,
+        _ => Keys::new(&engine.inner, namespace.id(), None)?.collect::<Result<_>>()?,
     };
     if let Selector::Prefix(prefix) = selector {
         let mut named = Vec::new();

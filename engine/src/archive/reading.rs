@@ -8,7 +8,13 @@ use lineal_snapshot::{
 };
 use lineal_wal::{Disk, EngineId, Epoch, Log, LogError, LogOptions, Lsn, Micros, RealDisk, records};
 
-use super::{ArchiveOptions, marker::Marker, note::Note, options::Connection, roots};
+use super::{
+    ArchiveOptions,
+    marker::Marker,
+    note::Note,
+    options::{Connection, modest},
+    roots,
+};
 use crate::{
     Engine, Error, Options, Result,
     engine::{identity, open::LOCK_FILE},
@@ -114,7 +120,7 @@ impl Reading {
         from: &ArchiveOptions,
         with_roots: bool,
     ) -> Result<Engine> {
-        let settings = Options::new();
+        let settings = modest();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(folder.to_path_buf()));
         disk.create_dir("").map_err(|error| Error::io("creating", folder.display().to_string(), error))?;
         if with_roots {

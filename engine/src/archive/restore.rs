@@ -15,10 +15,12 @@ use lineal_snapshot::{PackNumber, archive::restore_packs};
 use lineal_wal::{Disk, EngineId, LogError, Lsn, Micros, RealDisk, records};
 
 use super::{
-    ArchiveOptions, part,
+    ArchiveOptions,
+    options::modest,
+    part,
     reading::{Reading, make_lock},
 };
-use crate::{Engine, Error, Moment, Options, Result, Selector, engine::identity, sync::Arc};
+use crate::{Error, Moment, Options, Result, Selector, engine::identity, sync::Arc};
 
 /// What to restore, and how.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub struct RestoreOptions {
     at: Option<Moment>,
     pub(super) part: Option<(String, Selector)>,
     parallel: usize,
+    disk: Option<Arc<dyn Disk>>,
 }
 
 /// Source: a decision; hides the time of single requests, and holds as many pieces in memory.
@@ -42,7 +45,7 @@ impl RestoreOptions {
     /// Everything, as it is in the archive now.
     #[must_use]
     pub fn new() -> Self {
-        Self { engine: None, at: None, part: None, parallel: PARALLEL }
+        Self { engine: None, at: None, part: None, parallel: PARALLEL, disk: None }
     }
 
     /// Of this engine, where a prefix holds the archives of several.
@@ -72,6 +75,19 @@ impl RestoreOptions {
     pub fn parallel(mut self, packs: usize) -> Self {
         self.parallel = packs.clamp(1, 64);
         self
+    }
+
+    /// Restores everything onto this disk instead of the file system, for simulation: the target is a name only, and what
+    /// stands on the disk is of an attempt at the same that was interrupted.
+    #[must_use]
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// How an engine is opened in what was restored.
+    fn engine_options(&self) -> Options {
+        self.disk.iter().fold(modest(), |options, disk| options.disk(Arc::clone(disk)))
     }
 }
 
@@ -257,12 +273,17 @@ pub fn restore(
     told: &mut dyn FnMut(RestoreStep),
 ) -> Result<RestoreReport> {
     let began = Instant::now();
-    check_target(to)?;
-    let settings = Options::new();
+    let is_real = options.disk.is_none();
+    if is_real {
+        check_target(to)?;
+    }
+    let settings = modest();
     let reading = Reading::open(from, &settings.random, options.engine)?;
     let work = work_directory(to);
-    begin(&work, reading.engine, options)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(work.clone()));
+    if is_real {
+        begin(&work, reading.engine, options)?;
+    }
+    let disk = options.disk.clone().unwrap_or_else(|| Arc::new(RealDisk::new(work.clone())));
     let mut report = RestoreReport {
         engine: reading.engine,
         packs: reading.manifest.packs.len() as u64,
@@ -277,20 +298,25 @@ pub fn restore(
     if identity::read(&*disk)?.is_none() {
         match &options.part {
             None => fetch_all(&reading, &disk, &settings, options.parallel, told)?,
+            Some(_) if !is_real => {
+                return Err(Error::Invalid { reason: "a part needs the file system".into() });
+            }
             Some((namespace, selector)) => {
                 part::fetch(from, &reading, &work, (namespace, selector), &mut report)?;
             }
         }
     }
-    if let Err(error) = verify(&work, &mut report, told) {
+    if let Err(error) = verify(&work, options, &mut report, told) {
         // What is here is compared and fetched again by the next attempt.
         let _ = disk.remove(identity::FILE);
         return Err(error);
     }
     if let Some(at) = options.at {
-        go_back(&work, at, &mut report, told)?;
+        go_back(&work, at, options, &mut report, told)?;
     }
-    place(&work, to)?;
+    if is_real {
+        place(&work, to)?;
+    }
     report.requests += requests(&reading);
     report.seconds = began.elapsed().as_secs_f64();
     Ok(report)
@@ -361,8 +387,13 @@ fn fetch_all(
 }
 
 /// Checks everything that was restored.
-fn verify(work: &Path, report: &mut RestoreReport, told: &mut dyn FnMut(RestoreStep)) -> Result<()> {
-    let engine = Options::new().open_read_only(work)?;
+fn verify(
+    work: &Path,
+    options: &RestoreOptions,
+    report: &mut RestoreReport,
+    told: &mut dyn FnMut(RestoreStep),
+) -> Result<()> {
+    let engine = options.engine_options().open_read_only(work)?;
     let verified = engine.verify(&mut |objects| told(RestoreStep::Verifying { objects }))?;
     report.objects = verified.objects;
     report.newest = engine.inner.log.durable().max(engine.inner.line());
@@ -374,10 +405,11 @@ fn verify(work: &Path, report: &mut RestoreReport, told: &mut dyn FnMut(RestoreS
 fn go_back(
     work: &Path,
     at: Moment,
+    options: &RestoreOptions,
     report: &mut RestoreReport,
     told: &mut dyn FnMut(RestoreStep),
 ) -> Result<()> {
-    let engine = Engine::open(work)?;
+    let engine = options.engine_options().open(work)?;
     let mut objects = 0;
     for namespace in engine.namespaces()? {
         engine.restore_many(&namespace, &Selector::All, at, "", &mut |object| {

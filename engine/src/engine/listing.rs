@@ -2,13 +2,67 @@
 
 use std::collections::VecDeque;
 
-use lineal_wal::{ObjectId, ObjectKey};
+use lineal_wal::{NamespaceId, ObjectId, ObjectKey};
 
+use super::EngineInner;
 use crate::{
     Error, Namespace, ObjectInfo, Result,
     catalog::{Heads, Located},
     object::head::Head,
 };
+
+/// Iterates over the objects of a namespace that packs or the log know, also those that were deleted, by id.
+///
+/// Lazy: it holds the keys that are not packed, and the packs of the moment it was made.
+pub(crate) struct Keys {
+    heads: Heads,
+    head: Option<Located>,
+    unpacked: VecDeque<ObjectKey>,
+}
+
+impl Keys {
+    /// Those behind `after`.
+    pub(crate) fn new(
+        engine: &EngineInner,
+        namespace: NamespaceId,
+        after: Option<ObjectKey>,
+    ) -> Result<Keys> {
+        // The unpacked first: what a checkpoint packs in between is then seen twice, which the merge undoes, and
+        // not missed.
+        let unpacked = engine
+            .unpacked_keys(namespace)
+            .into_iter()
+            .filter(|key| after.is_none_or(|after| *key > after))
+            .collect();
+        let heads = engine.catalog.snapshot().heads(namespace, after)?;
+        Ok(Keys { heads, head: None, unpacked })
+    }
+
+    /// The next one; where its newest commit is packed, with its head.
+    fn step(&mut self) -> Result<Option<(ObjectKey, Option<Located>)>> {
+        if self.head.is_none() {
+            self.head = self.heads.next().transpose()?;
+        }
+        let packed = self.head.as_ref().map(|head| head.key.object);
+        let logged = self.unpacked.front().copied();
+        if let Some(logged) = logged.filter(|logged| packed.is_none_or(|packed| *logged <= packed)) {
+            self.unpacked.pop_front();
+            if packed == Some(logged) {
+                self.head = None;
+            }
+            return Ok(Some((logged, None)));
+        }
+        Ok(packed.map(|packed| (packed, self.head.take())))
+    }
+}
+
+impl Iterator for Keys {
+    type Item = Result<ObjectKey>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().map(|found| found.map(|(key, _)| key)).transpose()
+    }
+}
 
 /// Iterates over the objects of a namespace that exist, by id.
 ///
@@ -16,9 +70,7 @@ use crate::{
 /// written while the listing goes on is listed as it was at some moment since the listing began.
 pub struct Objects {
     namespace: Namespace,
-    heads: Heads,
-    head: Option<(ObjectKey, Located)>,
-    unpacked: VecDeque<ObjectKey>,
+    keys: Keys,
     failed: bool,
 }
 
@@ -30,52 +82,23 @@ impl std::fmt::Debug for Objects {
 
 impl Objects {
     pub(crate) fn new(namespace: Namespace, after: Option<ObjectId>) -> Result<Objects> {
-        let engine = &namespace.engine;
-        engine.check_open()?;
+        namespace.engine.check_open()?;
         let after = after.map(|id| ObjectKey { namespace: namespace.id(), id });
-        // The unpacked first: what a checkpoint packs in between is then seen twice, which the merge undoes, and
-        // not missed.
-        let unpacked = engine
-            .unpacked_keys(namespace.id())
-            .into_iter()
-            .filter(|key| after.is_none_or(|after| *key > after))
-            .collect();
-        let heads = engine.catalog.snapshot().heads(namespace.id(), after)?;
-        Ok(Objects { namespace, heads, head: None, unpacked, failed: false })
+        let keys = Keys::new(&namespace.engine, namespace.id(), after)?;
+        Ok(Objects { namespace, keys, failed: false })
     }
 
     fn step(&mut self) -> Result<Option<ObjectInfo>> {
         loop {
-            if self.head.is_none() {
-                self.head = self.heads.next().transpose()?.map(|located| (located.key.object, located));
-            }
-            let packed = self.head.as_ref().map(|(key, _)| *key);
-            let logged = self.unpacked.front().copied();
-            let (key, info) = match (packed, logged) {
-                (None, None) => return Ok(None),
-                (Some(packed), Some(logged)) if packed < logged => (packed, self.packed_info()?),
-                (Some(packed), None) => (packed, self.packed_info()?),
-                (packed, Some(logged)) => {
-                    self.unpacked.pop_front();
-                    if packed == Some(logged) {
-                        self.head = None;
-                    }
-                    (logged, self.logged_info(logged)?)
-                }
+            let info = match self.keys.step()? {
+                None => return Ok(None),
+                Some((key, Some(head))) => Some(packed_info(key, &head)?),
+                Some((key, None)) => self.logged_info(key)?,
             };
-            debug_assert!(info.as_ref().is_none_or(|info| info.id == key.id));
             if let Some(info) = info.filter(|info| info.exists) {
                 return Ok(Some(info));
             }
         }
-    }
-
-    fn packed_info(&mut self) -> Result<Option<ObjectInfo>> {
-        let Some((key, located)) = self.head.take() else { return Ok(None) };
-        let payload = located.pack.read(&located.key, &located.place)?;
-        let head = Head::decode(located.key.seq, &payload)
-            .map_err(|bad| located.damaged(format!("the head is not readable: {}", bad.0)))?;
-        Ok(Some(ObjectInfo::of_head(key, &head)))
     }
 
     fn logged_info(&self, key: ObjectKey) -> Result<Option<ObjectInfo>> {
@@ -85,6 +108,13 @@ impl Objects {
             Err(error) => Err(error),
         }
     }
+}
+
+fn packed_info(key: ObjectKey, located: &Located) -> Result<ObjectInfo> {
+    let payload = located.pack.read(&located.key, &located.place)?;
+    let head = Head::decode(located.key.seq, &payload)
+        .map_err(|bad| located.damaged(format!("the head is not readable: {}", bad.0)))?;
+    Ok(ObjectInfo::of_head(key, &head))
 }
 
 impl Iterator for Objects {

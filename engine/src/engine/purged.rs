@@ -15,7 +15,7 @@
 use lineal_snapshot::{EntryKey, EntryValue, Kind as PartKind};
 use lineal_wal::{LogTrace, LogTraceKind, LogTraces, ObjectKey, Part, Seq, log_traces};
 
-use super::{Engine, EngineInner, stats::all_keys};
+use super::{Engine, EngineInner, listing::Keys};
 use crate::{
     Error, Result,
     catalog::Floors,
@@ -95,7 +95,8 @@ impl Engine {
         Inside::refuse(inner.output.tag)?;
         let mut floors = Floors::new();
         for namespace in self.namespaces()? {
-            for key in all_keys(inner, namespace.id())? {
+            for key in Keys::new(inner, namespace.id(), None)? {
+                let key = key?;
                 let floor = floor(inner, key)?;
                 if floor > Seq(0) {
                     floors.insert(key, floor);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use lineal_wal::{Record, RecordPlace};
 
-use super::{Engine, EngineInner};
+use super::{Engine, EngineInner, listing::Keys};
 use crate::{
     Error, Result,
     object::{
@@ -279,8 +279,8 @@ pub(crate) fn verify(engine: &Engine, progress: &mut dyn FnMut(u64)) -> Result<V
         progress(report.objects);
     };
     for namespace in engine.namespaces()? {
-        for key in all_keys(inner, namespace.id())? {
-            match namespace.at(key.id).verify() {
+        for key in Keys::new(inner, namespace.id(), None)? {
+            match namespace.at(key?.id).verify() {
                 Ok(verified) => count(verified, &mut report),
                 Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
@@ -288,18 +288,4 @@ pub(crate) fn verify(engine: &Engine, progress: &mut dyn FnMut(u64)) -> Result<V
         }
     }
     Ok(report)
-}
-
-/// Keys of all objects that packs or the log know, also of those that were deleted.
-pub(crate) fn all_keys(
-    engine: &EngineInner,
-    namespace: lineal_wal::NamespaceId,
-) -> Result<Vec<lineal_wal::ObjectKey>> {
-    let mut keys = engine.unpacked_keys(namespace);
-    for located in engine.catalog.snapshot().heads(namespace, None)? {
-        keys.push(located?.key.object);
-    }
-    keys.sort_unstable();
-    keys.dedup();
-    Ok(keys)
 }

@@ -22,8 +22,18 @@ use crate::{
     },
 };
 
-/// Tells whoever uploads that somebody waits for a position to be archived.
-pub(crate) type Want = Box<dyn Fn(Lsn) + Send + Sync>;
+/// Tells whoever uploads that a position is to be archived.
+pub(crate) type Want = Box<dyn Fn(Lsn, Asked) + Send + Sync>;
+
+/// How a position is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A gate was made that opens with it: it goes with the others as soon as it is durable, so that several uploads are
+    /// under way though who made the gates waits for them one by one.
+    Expected,
+    /// Somebody waits for it.
+    Waited,
+}
 
 #[derive(Default)]
 pub(crate) struct ArchivedGate {
@@ -45,8 +55,8 @@ type Place = (Lsn, u64);
 
 impl ArchivedGate {
     /// Says that the engine has an archive, which holds everything up to `archived`. From now on `want` is called with
-    /// each position that somebody waits for: once for each who waits, on his thread, from several at once, also before the
-    /// position is durable, and never under a lock of the gate. It has to be quick.
+    /// each position that a gate is made for, and that somebody waits for: once for each, on his thread, from several at
+    /// once, also before the position is durable, and never under a lock of the gate. It has to be quick.
     ///
     /// # Panics
     /// The second time.
@@ -96,12 +106,24 @@ impl ArchivedGate {
         failed.into_values().for_each(Waker::wake);
     }
 
+    /// Says that a gate was made for `lsn`.
+    #[inline]
+    pub(crate) fn expect(&self, lsn: Lsn) {
+        if lsn > Lsn(0) {
+            self.ask(lsn, Asked::Expected);
+        }
+    }
+
     /// Says that somebody waits for `lsn`.
     pub(crate) fn want(&self, lsn: Lsn) {
+        self.ask(lsn, Asked::Waited);
+    }
+
+    fn ask(&self, lsn: Lsn, asked: Asked) {
         if self.archived() < lsn
             && let Some(want) = self.want.get()
         {
-            want(lsn);
+            want(lsn, asked);
         }
     }
 

@@ -48,6 +48,12 @@ impl Need {
         Need { durable: self.durable.max(other.durable), archived: self.archived.max(other.archived) }
     }
 
+    /// What has to be archived; zero: nothing.
+    #[inline]
+    pub(crate) fn archived(self) -> Lsn {
+        self.archived
+    }
+
     /// What is left where everything up to `line` is known to be durable without the log.
     #[inline]
     pub(crate) fn beyond(self, line: Lsn) -> Need {

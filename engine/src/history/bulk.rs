@@ -9,7 +9,7 @@ use super::{
     past::last_through,
 };
 use crate::{
-    Engine, Error, Gated, Kind, Namespace, Object, Result, engine::stats::all_keys, object::id, sync::Arc,
+    Engine, Error, Gated, Kind, Namespace, Object, Result, engine::listing::Keys, object::id, sync::Arc,
 };
 
 /// Restores whose gates are waited for together.
@@ -214,7 +214,7 @@ impl Engine {
                 Ok(ids.clone())
             }
             Selector::All | Selector::Prefix(_) => {
-                Ok(all_keys(inner, namespace.id())?.into_iter().map(|key| key.id).collect())
+                Keys::new(inner, namespace.id(), None)?.map(|key| Ok(key?.id)).collect()
             }
         }
     }

@@ -424,6 +424,7 @@ pub(crate) fn hold<T, E>(engine: &EngineInner, need: Need, outcome: Result<T, E>
     if engine.output.is_open(need) {
         return Gated::open(outcome);
     }
+    engine.output.archived.expect(need.archived());
     // What is packed is durable, also where the log that is left ends before it.
     Gated::hold(&engine.output, need.beyond(engine.line()), outcome)
 }

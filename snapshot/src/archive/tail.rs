@@ -58,7 +58,9 @@ pub trait DurableLog: Send + Sync + Debug {
 /// What is said between the engine and its upload.
 pub struct Calls {
     wake: Notify,
+    /// What is to be in the store, and the part of it that somebody waits for.
     wanted: AtomicU64,
+    waited: AtomicU64,
     stop: AtomicBool,
     /// Written by the upload alone, in order.
     archived: AtomicU64,
@@ -81,6 +83,7 @@ impl Calls {
         Arc::new(Self {
             wake: Notify::new(),
             wanted: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             archived: AtomicU64::new(archived.0),
             tell,
@@ -94,9 +97,16 @@ impl Calls {
         self.wake.notify_one();
     }
 
+    /// This is to be in the store as soon as it is durable; whoever tells of [more](Self::more) wakes the upload.
+    pub fn expect(&self, lsn: Lsn) {
+        self.wanted.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+
     /// Somebody waits until this is in the store.
     pub fn want(&self, lsn: Lsn) {
-        if self.wanted.fetch_max(lsn.0, Ordering::AcqRel) < lsn.0 {
+        self.expect(lsn);
+        // Also where it was expected: it may have been durable by then, and nobody told.
+        if self.waited.fetch_max(lsn.0, Ordering::AcqRel) < lsn.0 {
             self.wake.notify_one();
         }
     }

@@ -21,7 +21,7 @@ fn model(test: impl Fn() + Send + Sync + 'static) {
 
 fn gate() -> Arc<ArchivedGate> {
     let gate = Arc::new(ArchivedGate::default());
-    gate.attach(Lsn(0), Box::new(|_| ()));
+    gate.attach(Lsn(0), Box::new(|_, _| ()));
     gate
 }
 

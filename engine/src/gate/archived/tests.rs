@@ -15,6 +15,7 @@ const SOON: Duration = Duration::from_millis(20);
 struct Archive {
     engine: Engine,
     wanted: Arc<Mutex<Vec<Lsn>>>,
+    expected: Arc<Mutex<Vec<Lsn>>>,
 }
 
 impl Archive {
@@ -23,11 +24,15 @@ impl Archive {
     }
 
     fn of(engine: Engine) -> Archive {
-        let wanted: Arc<Mutex<Vec<Lsn>>> = Arc::default();
-        let list = Arc::clone(&wanted);
+        let (wanted, expected) = <(Arc<Mutex<Vec<Lsn>>>, Arc<Mutex<Vec<Lsn>>>)>::default();
+        let lists = (Arc::clone(&wanted), Arc::clone(&expected));
         let last = engine.inner.log.durable();
-        engine.inner.output.archived.attach(last, Box::new(move |lsn| list.lock().push(lsn)));
-        Archive { engine, wanted }
+        let told = move |lsn, asked| match asked {
+            Asked::Waited => lists.0.lock().push(lsn),
+            Asked::Expected => lists.1.lock().push(lsn),
+        };
+        engine.inner.output.archived.attach(last, Box::new(told));
+        Archive { engine, wanted, expected }
     }
 
     fn gate(&self) -> &Arc<ArchivedGate> {
@@ -93,6 +98,7 @@ fn an_archived_gate_opens_when_the_commit_is_archived_and_a_local_one_when_it_is
     let lsn = gated.lsn();
     assert_opens_with(&archive, gated, lsn);
     assert_eq!(*archive.wanted.lock(), [lsn], "the archive was told once, and only for who waits for it");
+    assert_eq!(archive.expected.lock().last(), Some(&lsn), "and that it is to come, when the gate was made");
     let raised = fast.transact(|tx| {
         tx.durability(Durability::Archived)?;
         tx.durability(Durability::Local)?;
