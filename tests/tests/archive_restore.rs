@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use lineal::{
-    Options,
+    ErrorKind, Options,
     archive::{ArchiveOptions, Patience, RestoreOptions, restore},
 };
 use lineal_snapshot::archive::sim::{Fault, Op, PASSING, SimStore};
@@ -129,6 +129,8 @@ fn a_store_that_fails_at_any_request_leaves_nothing_that_opens() {
     }
     let disk = SimDisk::new();
     store.plan(Op::Get, "packs", Fault::Flipped);
+    let flipped = restored(&patient(), &disk).unwrap_err();
+    assert!(flipped.kind() == ErrorKind::Corrupt && !opens(&disk), "{flipped}");
     restored(&patient(), &disk).unwrap();
-    check(&disk, &state, "bytes that are flipped on their way");
+    check(&disk, &state, "bytes that were flipped on their way");
 }
