@@ -1,14 +1,18 @@
 //! Commits that are archived when their gates open, beside one PUT and beside commits that are durable here.
 
 use std::{
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use lineal::{Durability, Engine, Error, Gated, Object, Options, Result};
+use lineal::{Durability, Engine, Error, Gated, Object, Options, Result, archive::Store};
 
-use super::{Place, objects, wire::Kind};
+use super::{
+    Place, objects,
+    slow::{self, Slow},
+    wire::{self, Kind},
+};
 use crate::{
     figures::Numbers,
     report::{Figure, Target, number, percentile},
@@ -61,8 +65,50 @@ pub(super) fn measure(place: &Place) -> Result<Vec<Figure>> {
             beside: format!("in flight / time of one PUT {}/s; local {}/s", number(ideal), number(here.rate)),
         });
     }
-    local.close()?;
     archived.close()?;
+    figures.extend(beside_slow(place, &local_objects, limit)?);
+    local.close()?;
+    Ok(figures)
+}
+
+/// The same where the store answers many at once, so that what the engine adds to a PUT is seen.
+fn beside_slow(place: &Place, local_objects: &[Object], limit: Duration) -> Result<Vec<Figure>> {
+    let store = Arc::<Slow>::default();
+    let shared: Arc<dyn Store> = Arc::<Slow>::clone(&store);
+    let folder = place.folder("archive-slow")?;
+    let options = Options::new().archive(wire::options(shared)).durability(Durability::Archived);
+    let engine = options.open(folder)?;
+    let objects = objects(&engine, OBJECTS)?;
+    let put = slow::TAKES.as_secs_f64() * 1e3;
+    let mut figures = Vec::new();
+    for in_flight in [1_024, 65_536] {
+        let here = Run::go(local_objects, in_flight, limit)?;
+        let before = store.puts();
+        let there = Run::go(&objects, in_flight, limit)?;
+        let name = format!("beside a store of {put:.0} ms, {} in flight", number(in_flight as f64));
+        let p99 = percentile(&there.nanos, 0.99) as f64 / 1e6;
+        figures.push(Figure {
+            what: format!("{name}, p99"),
+            value: p99 / put,
+            unit: "× one PUT",
+            target: Target::AtMost(3.0),
+            beside: format!(
+                "{p99:.1} ms, p50 {:.1} ms; {} PUTs in the run",
+                percentile(&there.nanos, 0.5) as f64 / 1e6,
+                store.puts() - before
+            ),
+        });
+        let ideal = in_flight as f64 / (put / 1e3);
+        figures.push(Figure {
+            what: format!("{name}, sustained"),
+            value: there.rate,
+            unit: "/s",
+            target: Target::AtLeast((0.7 * ideal).min(here.rate)),
+            beside: format!("in flight / time of one PUT {}/s; local {}/s", number(ideal), number(here.rate)),
+        });
+    }
+    drop(objects);
+    engine.close()?;
     Ok(figures)
 }
 

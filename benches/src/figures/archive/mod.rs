@@ -10,6 +10,7 @@ mod foreground;
 mod large;
 mod million;
 mod puts;
+mod slow;
 mod wire;
 
 use std::{
