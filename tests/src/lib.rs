@@ -3,9 +3,12 @@
 pub mod archive;
 pub mod chooser;
 pub mod damage;
+pub mod draw;
+pub mod liar;
 pub mod model;
 pub mod s3;
 pub mod script;
+pub mod simulator;
 pub mod sql;
 pub mod workload;
 pub mod world;

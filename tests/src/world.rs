@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use lineal::{Bookmark, Engine, Error, Micros, Object, Options, Result, Tx, archive::ArchiveOptions};
+use lineal::{Bookmark, Engine, Error, Gated, Micros, Object, Options, Result, Tx, archive::ArchiveOptions};
 use lineal_wal::sim::SimDisk;
 
 use crate::model::{Entries, ObjectState, State, Step, Write, name};
@@ -42,6 +42,8 @@ pub struct World {
     disk: SimDisk,
     seed: u64,
     archive: Option<ArchiveOptions>,
+    /// How it is opened again, where it was opened in a way of its own.
+    options: Option<Options>,
     engine: Option<Engine>,
 }
 
@@ -52,7 +54,7 @@ impl World {
     /// What opening says.
     pub fn open(disk: &SimDisk, seed: u64) -> Result<World> {
         let engine = options(disk, seed).open("simulated")?;
-        Ok(World { disk: disk.clone(), seed, archive: None, engine: Some(engine) })
+        Ok(World { disk: disk.clone(), seed, archive: None, options: None, engine: Some(engine) })
     }
 
     /// Opens the engine that is on the disk with its archive, or, on an empty disk, the one that is in the archive.
@@ -62,7 +64,39 @@ impl World {
     pub fn open_archived(disk: &SimDisk, seed: u64, archive: &ArchiveOptions, attach: bool) -> Result<World> {
         let options = options(disk, seed).archive(archive.clone());
         let engine = if attach { options.attach("simulated") } else { options.open("simulated") }?;
-        Ok(World { disk: disk.clone(), seed, archive: Some(archive.clone()), engine: Some(engine) })
+        Ok(World {
+            disk: disk.clone(),
+            seed,
+            archive: Some(archive.clone()),
+            options: None,
+            engine: Some(engine),
+        })
+    }
+
+    /// Opens what is on the disk that these options name.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn open_with(disk: &SimDisk, options: Options) -> Result<World> {
+        let engine = options.clone().open("simulated")?;
+        Ok(World { disk: disk.clone(), seed: 0, archive: None, options: Some(options), engine: Some(engine) })
+    }
+
+    /// Does a commit of one object and does not wait for it.
+    ///
+    /// # Errors
+    /// What the engine says.
+    ///
+    /// # Panics
+    /// For any other step.
+    pub fn submit(&self, step: &Step) -> Result<Gated<()>> {
+        let Step::Commit(object, writes) = step else { panic!("{step:?} is no commit") };
+        Ok(self.object(*object)?.transact(|tx| write_all(tx, writes)))
+    }
+
+    /// Whether there is an engine: not where opening it again has failed.
+    pub fn is_open(&self) -> bool {
+        self.engine.is_some()
     }
 
     /// The engine.
@@ -121,7 +155,8 @@ impl World {
                 if let Some(engine) = self.engine.take() {
                     engine.close()?;
                 }
-                let mut options = options(&self.disk, self.seed + 1);
+                let again = || options(&self.disk, self.seed + 1);
+                let mut options = self.options.clone().unwrap_or_else(again);
                 if let Some(archive) = &self.archive {
                     options = options.archive(archive.clone());
                 }

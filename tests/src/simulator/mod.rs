@@ -1,0 +1,391 @@
+//! A whole engine on a simulated disk, with whatever can go wrong, judged by a model outside of it. One number decides
+//! everything: what is done, what fails when, what a crash keeps.
+//!
+//! A run is a few *lives* of an engine, each on what the one before has left. In a life the engine does steps, several of them
+//! before it waits for any, until it is closed, killed, or its power goes; a disk may fail or be full meanwhile. After each life
+//! what is read has to be the model's state after all steps that were acknowledged, and possibly some of those behind them, in their
+//! order (I1 to I4); a state that was once read stays (I2). In the end nothing fails any more: the engine has to do all it
+//! is asked for, every version that the model remembers has to be there (I9 to I11), everything verifies (I8, I18), and bits
+//! that flip are noticed or do no harm.
+
+mod shape;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use lineal::{Error, Gated, Micros, Options};
+use lineal_wal::{
+    Disk,
+    sim::{Fault, OpKind, SimDisk},
+};
+
+use self::shape::Shape;
+use crate::{
+    chooser::chooser,
+    damage::{Outcome, look},
+    draw::Draw,
+    liar::{Liar, Lie},
+    model::{self, State, Step},
+    world::{self, World},
+};
+
+/// What a run has tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Steps that were asked for.
+    pub steps: u64,
+    /// Lives.
+    pub lives: u64,
+    /// Power cuts, those in a recovery among them.
+    pub cuts: u64,
+    /// Of those, in a recovery.
+    pub nested: u64,
+    /// Steps that failed because the disk did.
+    pub failed: u64,
+    /// Times that a disk was full.
+    pub full: u64,
+    /// Bits flipped.
+    pub flips: u64,
+    /// Of those, noticed; the others did no harm.
+    pub noticed: u64,
+}
+
+impl Tally {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Tally) {
+        self.steps += other.steps;
+        self.lives += other.lives;
+        self.cuts += other.cuts;
+        self.nested += other.nested;
+        self.failed += other.failed;
+        self.full += other.full;
+        self.flips += other.flips;
+        self.noticed += other.noticed;
+    }
+}
+
+/// How a run ended that found nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// BLAKE3 of everything that happened, in its order.
+    pub hash: [u8; 32],
+    /// What was tried.
+    pub tally: Tally,
+}
+
+/// What the disk does in a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    Fair,
+    /// The power goes at this operation.
+    Cut(u64),
+    /// Operations fail, from this one on or only it, of a kind or any.
+    Failing {
+        at: u64,
+        kind: Option<OpKind>,
+        sticky: bool,
+    },
+    /// There is room for so many bytes more.
+    Full(u64),
+}
+
+struct Run {
+    draw: Draw,
+    shape: Shape,
+    /// What the disk lies about; for controls, which have to be found.
+    lie: Option<Lie>,
+    disk: SimDisk,
+    time: Arc<AtomicU64>,
+    /// What is certain.
+    base: State,
+    /// The states after the steps that were asked for since, and may or may not have happened.
+    open: Vec<State>,
+    log: blake3::Hasher,
+    tally: Tally,
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// What was wrong, with what it was about.
+pub fn run(seed: u64) -> Result<Report, String> {
+    run_on(seed, None)
+}
+
+/// As [`run`], on a disk that may lie.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(seed: u64, lie: Option<Lie>) -> Result<Report, String> {
+    let mut draw = Draw::new(seed);
+    let shape = Shape::draw(&mut draw);
+    let mut run = Run {
+        shape,
+        lie,
+        disk: SimDisk::new(),
+        time: Arc::new(AtomicU64::new(1_700_000_000_000_000)),
+        base: State::new(),
+        open: Vec::new(),
+        log: blake3::Hasher::new(),
+        tally: Tally::default(),
+        draw,
+    };
+    let lives = 1 + run.draw.below(5);
+    for life in 0..lives {
+        run.live().map_err(|why| format!("life {life}: {why}"))?;
+    }
+    run.end().map_err(|why| format!("the end: {why}"))?;
+    Ok(Report { hash: *run.log.finalize().as_bytes(), tally: run.tally })
+}
+
+impl Run {
+    fn note(&mut self, what: &str) {
+        self.log.update(what.as_bytes());
+        self.log.update(&self.disk.ops().to_le_bytes());
+    }
+
+    fn options(&mut self) -> Options {
+        // Clocks jump, also back.
+        let hours = self.draw.one_of(&[0, 0, 0, 1, 24, -1, -3_i64]);
+        let time = self.time.load(Ordering::Relaxed).saturating_add_signed(hours * 3_600_000_000);
+        self.time.store(time, Ordering::Relaxed);
+        let clock = Arc::clone(&self.time);
+        world::options(&self.disk, self.draw.number())
+            .disk(self.lie.map_or_else(
+                || Arc::new(self.disk.clone()) as Arc<dyn Disk>,
+                |lie| Liar::disk(&self.disk, lie),
+            ))
+            .clock(Arc::new(move || Micros(clock.fetch_add(1_000, Ordering::Relaxed))))
+            .checkpoint_bytes(self.draw.one_of(&[64 << 10, 1 << 20]))
+            .ballast_bytes(self.draw.one_of(&[0, 64 << 10]))
+    }
+
+    fn weather(&mut self) -> Weather {
+        let soon = 1 + self.draw.below(self.draw.clone().one_of(&[20, 150, 600]));
+        let at = self.disk.ops() + soon;
+        match self.draw.below(100) {
+            0..25 => Weather::Fair,
+            25..70 => Weather::Cut(at),
+            70..90 => {
+                let kinds =
+                    [None, Some(OpKind::Write), Some(OpKind::Sync), Some(OpKind::Sync), Some(OpKind::Read)];
+                let kinds =
+                    [&kinds[..], &[Some(OpKind::SyncDir), Some(OpKind::Rename), Some(OpKind::Open)]].concat();
+                let kind = self.draw.one_of(&kinds);
+                Weather::Failing { at, kind, sticky: self.draw.percent(30) }
+            }
+            _ => Weather::Full(self.draw.below(300_000)),
+        }
+    }
+
+    /// Opens what is there. The power may go meanwhile, up to three times, and then it opens.
+    fn wake(&mut self) -> Result<World, String> {
+        for _ in 0..3 {
+            if !self.draw.percent(20) {
+                break;
+            }
+            self.disk.power_off_at(self.disk.ops() + self.draw.below(60));
+            let options = self.options();
+            let outcome = World::open_with(&self.disk, options);
+            self.note(if outcome.is_ok() { "opened before a cut" } else { "cut while it opened" });
+            drop(outcome);
+            self.tally.nested += 1;
+            self.crash();
+        }
+        let options = self.options();
+        let world = World::open_with(&self.disk, options).map_err(|error| format!("opening: {error}"))?;
+        self.settle(&world)?;
+        Ok(world)
+    }
+
+    fn crash(&mut self) {
+        let seed = self.draw.one_of(&[0, 1, 2, 2, 2]);
+        let seed = if seed == 2 { self.draw.number() | 2 } else { seed };
+        self.disk = self.disk.crash(&mut chooser(seed));
+        self.tally.cuts += 1;
+    }
+
+    /// Reads everything, and finds what it is the state of.
+    fn settle(&mut self, world: &World) -> Result<(), String> {
+        let found = world.dump().map_err(|error| format!("reading: {error}"))?;
+        let candidates = std::iter::once(&self.base).chain(&self.open);
+        let fits = |state: &&State| {
+            // Two may look alike of which one has forgotten its past.
+            model::visible(state) == found && world::check_history(world.engine(), state).is_ok()
+        };
+        let Some(state) = candidates.clone().find(fits).cloned() else {
+            let differs = |state: &State| {
+                let state = model::visible(state);
+                let names =
+                    state.keys().chain(found.keys()).filter(|name| state.get(*name) != found.get(*name));
+                names.cloned().collect::<BTreeSet<_>>()
+            };
+            let all: Vec<_> = candidates.map(differs).collect();
+            return Err(format!("what is read is no state that may be: the objects that differ are {all:?}"));
+        };
+        self.base = state;
+        self.open.clear();
+        let digest = format!("{:?}", model::visible(&self.base));
+        self.note(&digest);
+        Ok(())
+    }
+
+    /// The newest state that was asked for.
+    fn newest(&self) -> &State {
+        self.open.last().unwrap_or(&self.base)
+    }
+
+    fn ask(&mut self, step: &Step) {
+        let mut state = self.newest().clone();
+        model::apply(&mut state, step);
+        self.open.push(state);
+        self.tally.steps += 1;
+        self.log.update(format!("{step:?}").as_bytes());
+    }
+
+    fn live(&mut self) -> Result<(), String> {
+        self.tally.lives += 1;
+        let mut world = self.wake()?;
+        let weather = self.weather();
+        match weather {
+            Weather::Fair => {}
+            Weather::Cut(at) => self.disk.power_off_at(at),
+            Weather::Failing { at, kind, sticky } => {
+                let fault =
+                    Fault { at_op: Some(at), kind, path: None, sticky, error: std::io::ErrorKind::Other };
+                self.disk.fail(fault);
+            }
+            Weather::Full(room) => {
+                let used: usize = self.disk.image().values().map(Vec::len).sum();
+                self.disk.set_capacity(Some(used as u64 + room));
+                self.tally.full += 1;
+            }
+        }
+        let mut failed = false;
+        for _ in 0..5 + self.draw.below(60) {
+            let outcome = if self.draw.percent(30) { self.burst(&world) } else { self.single(&mut world) };
+            if let Err(error) = outcome {
+                self.note(&format!("{:?}", error.kind()));
+                failed = true;
+                break;
+            }
+        }
+        self.tally.failed += u64::from(failed);
+        match (weather, failed) {
+            (Weather::Cut(_), true) => {
+                drop(world);
+                self.crash();
+                self.note("power cut");
+            }
+            (_, true) if world.is_open() && !world.engine().stats().poisoned && self.draw.percent(60) => {
+                // What failed passes, and the engine goes on as it is.
+                self.disk.heal();
+                self.disk.set_capacity(None);
+                self.settle(&world)?;
+                let step = self.shape.commit(&mut self.draw);
+                self.ask(&step);
+                world.step(&step).map_err(|error| format!("after a failure that has passed: {error}"))?;
+                self.settle(&world)?;
+                drop(world);
+                self.disk = self.disk.kill();
+            }
+            (_, true) => {
+                drop(world);
+                self.disk = self.disk.kill();
+                self.disk.set_capacity(None);
+            }
+            (_, false) => {
+                // Whatever was to come does not.
+                self.disk.heal();
+                self.disk.set_capacity(None);
+                self.settle(&world)?;
+                if self.draw.percent(50) {
+                    let closed = world.engine().clone().close();
+                    drop(world);
+                    if closed.is_err() {
+                        self.crash();
+                        return Ok(());
+                    }
+                }
+                self.disk = self.disk.kill();
+            }
+        }
+        Ok(())
+    }
+
+    /// One step, which is certain when it returns.
+    fn single(&mut self, world: &mut World) -> Result<(), Error> {
+        let step = self.shape.step(&mut self.draw);
+        self.ask(&step);
+        world.step(&step)?;
+        self.certain();
+        Ok(())
+    }
+
+    /// Several commits before any is waited for, as of several callers.
+    fn burst(&mut self, world: &World) -> Result<(), Error> {
+        let mut gates: Vec<Gated<()>> = Vec::new();
+        for _ in 0..2 + self.draw.below(6) {
+            let step = self.shape.commit(&mut self.draw);
+            self.ask(&step);
+            let gate = world.submit(&step)?;
+            // One that failed at once was not committed, and what comes behind it would be.
+            if gate.is_open() {
+                gate.wait()?;
+            } else {
+                gates.push(gate);
+            }
+        }
+        for gate in gates {
+            gate.wait()?;
+        }
+        self.certain();
+        Ok(())
+    }
+
+    fn certain(&mut self) {
+        if let Some(newest) = self.open.pop() {
+            self.base = newest;
+            self.open.clear();
+        }
+    }
+
+    /// Nothing fails any more: the engine does everything, and has everything.
+    fn end(&mut self) -> Result<(), String> {
+        let failed = |what: &'static str| move |error: Error| format!("{what}: {error}");
+        let mut world = self.wake()?;
+        for step in [self.shape.commit(&mut self.draw), Step::Checkpoint, Step::Compact, Step::Reopen] {
+            self.ask(&step);
+            world.step(&step).map_err(failed("a step where nothing fails"))?;
+            self.certain();
+            self.settle(&world)?;
+        }
+        world.engine().verify(&mut |_| ()).map_err(failed("verifying"))?;
+        world.engine().clone().close().map_err(failed("closing"))?;
+        drop(world);
+        let (image, visible) = (self.disk.image(), model::visible(&self.base));
+        let files: Vec<(String, usize)> = image
+            .iter()
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .map(|(path, bytes)| (path.clone(), bytes.len()))
+            .collect();
+        for _ in 0..3 {
+            let (path, bytes) = &files[self.draw.below(files.len() as u64) as usize];
+            let bit = self.draw.below(*bytes as u64 * 8);
+            let rotten = SimDisk::from_image(&image);
+            rotten.flip_bit(path, bit);
+            self.tally.flips += 1;
+            match look(&rotten, false, &visible) {
+                Outcome::Exact => {}
+                Outcome::Typed(_) => self.tally.noticed += 1,
+                Outcome::Bad(why) => return Err(format!("bit {bit} of {path} flipped: {why}")),
+            }
+        }
+        Ok(())
+    }
+}
