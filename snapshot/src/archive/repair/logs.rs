@@ -90,7 +90,9 @@ pub(super) async fn read_all(
 async fn read(client: &Client, engine: EngineId, found: &FoundLog) -> Result<Log, ArchiveError> {
     let highest = found.chunks.iter().chain(&found.barrier).copied().max().unwrap_or(0);
     let (epoch, barrier) = (found.epoch, found.barrier);
-    let aside = found.aside.iter().map(|n| (*n, "it was damaged when the archive was repaired before"));
+    // What was put aside and not closed yet is damaged, and there.
+    let aside = found.aside.iter().filter(|n| found.chunks.binary_search(n).is_err());
+    let aside = aside.map(|n| (*n, "an earlier repair has put it aside"));
     let mut log = Log {
         engine,
         epoch,
