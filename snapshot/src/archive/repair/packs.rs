@@ -15,7 +15,7 @@ use super::survey::FoundPack;
 use crate::entry::PackNumber;
 use crate::format::Footer;
 use lineal_wal::{EngineId, Epoch, Lsn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 /// The packs that were read in full, by number and hash: what a manifest says of them, or why it must not.
 pub(super) type Read = BTreeMap<(PackNumber, [u8; 32]), Result<ArchivedPack, &'static str>>;
@@ -120,10 +120,11 @@ async fn members(
     let mut rows = Vec::with_capacity(packs.len());
     for pack in packs {
         let name = (pack.number, *pack.hash.as_bytes());
-        if !read.contains_key(&name) {
-            read.insert(name, read_pack(client, keys, pack, mend).await?);
-        }
-        match &read[&name] {
+        let found = match read.entry(name) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(room) => room.insert(read_pack(client, keys, pack, mend).await?),
+        };
+        match found {
             Ok(row) => rows.push(row.clone()),
             Err(reason) => {
                 is_whole = false;
