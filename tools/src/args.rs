@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ArgsOf, Parser, Subcommand, ValueEnum};
 use lineal::{EngineId, ObjectId};
 
-use self::archive::{ARCHIVE_HELP, POINTS_HELP, WHERE_HELP};
+use self::archive::{ARCHIVE_HELP, POINTS_HELP, REPAIR_HELP, WHERE_HELP};
 pub(crate) use self::archive::{
-    Access, Archive, ArchiveStatus, ArchiveVerify, Data, Gc, Keeping, OfArchive, Place, Points, Scrub, Source,
+    Access, Archive, ArchiveStatus, ArchiveVerify, Data, Gc, Keeping, OfArchive, Place, Points, Repair,
+    Scrub, Source,
 };
 use self::migrate::MIGRATE_HELP;
 pub(crate) use self::migrate::Migrate;
@@ -229,6 +230,9 @@ pub(crate) enum Command {
     /// Say what can be restored from an archive.
     #[command(after_help = with_archive(POINTS_HELP))]
     Points(Points),
+    /// Make an archive's manifest again where it is missing or damaged.
+    #[command(after_help = with_archive(REPAIR_HELP))]
+    Repair(Repair),
     /// Look at an archive, check it and tidy it up.
     #[command(after_help = with_archive(ARCHIVE_HELP))]
     Archive(Archive),
@@ -291,6 +295,7 @@ impl Command {
             Command::Bookmark(args) => args.json,
             Command::Restore(args) => args.json,
             Command::Points(args) => args.json,
+            Command::Repair(args) => args.json,
             Command::Archive(args) => args.what.wants_json(),
             Command::Compact(args) => args.json,
             Command::Retention(args) => args.json,

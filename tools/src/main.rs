@@ -79,6 +79,7 @@ fn run(command: Command) -> Outcome {
             Restoring::FromArchive(args) => archive::restore(&args),
         },
         Command::Points(args) => archive::points(&args),
+        Command::Repair(args) => archive::repair(&args),
         Command::Archive(args) => archive::run(&args),
         Command::Compact(args) => compact::run(&args),
         Command::Retention(args) => compact::retention(&args),

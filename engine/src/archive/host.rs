@@ -8,7 +8,7 @@ use lineal_wal::Micros;
 use super::{Shared, note::Note, roots};
 use crate::{
     ErrorKind, Result,
-    engine::EngineInner,
+    engine::{EngineInner, summary::Summary},
     options::Clock,
     proof::{Extent, Stored},
     sync::{Arc, Weak},
@@ -61,7 +61,8 @@ fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
     // Nothing is published while this is held, so that packs, line and root are of one moment.
     let state = engine.checkpointing.lock();
     let line = engine.line();
-    let to = Extent { published: state.summary.published, size: state.summary.tree.size() };
+    let summary = state.summary.clone();
+    let to = Extent { published: summary.published, size: summary.tree.size() };
     let packs: Result<Vec<LocalPack>> =
         engine.catalog.live().iter().map(|pack| Ok(LocalPack::open(&*engine.disk, pack.number())?)).collect();
     drop(state);
@@ -69,7 +70,7 @@ fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
     let note = if to.published == known.root.map_or(0, |(published, _)| published) {
         known
     } else {
-        match grown(engine, &known, to) {
+        match grown(engine, &known, &summary) {
             Ok((note, more)) => {
                 beside.extend(more.into_iter().map(|(key, bytes)| (key, bytes.into())));
                 note
@@ -88,9 +89,15 @@ fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
 /// A key that says its content, and that.
 type Beside = (String, Vec<u8>);
 
-/// The note for a tree that has grown to `to`, and the parts to store for it.
-fn grown(engine: &Arc<EngineInner>, known: &Note, to: Extent) -> Result<(Note, Vec<Beside>)> {
+/// The note for a tree that has grown to what `summary` counts, and the parts to store for it.
+fn grown(engine: &Arc<EngineInner>, known: &Note, summary: &Summary) -> Result<(Note, Vec<Beside>)> {
+    let to = Extent { published: summary.published, size: summary.tree.size() };
     let stored = Stored::new(Arc::clone(&engine.disk), engine.identity, to.size, to.published);
+    if known.parts.is_empty() && to.published > 1 {
+        // All of it goes up at once, where the archive has none of an older tree. A directory that was attached to an
+        // archive whose tree is lost has only what it added itself, behind zeros.
+        stored.verify(&summary.tree)?;
+    }
     let root = Some((to.published, stored.published(to.published - 1)?));
     let (parts, new) = roots::next(known.parts.clone(), to, &stored)?;
     let keys = parts.iter().skip(parts.len() - new.len()).map(|part| part.key(engine.identity));

@@ -2,7 +2,8 @@
 //!
 //! [`Options::archive`](crate::Options::archive) opens an engine with one, [`Options::attach`](crate::Options::attach) opens
 //! one on a machine that has nothing of it. The functions here look at archives that no engine of this process has open:
-//! [`points`] says what can be restored, [`restore`] does it, [`verify`] and [`scrub`] check, [`gc`] cleans up.
+//! [`points`] says what can be restored, [`restore`] does it, [`verify`] and [`scrub`] check, [`gc`] cleans up, [`repair`]
+//! makes a lost manifest anew.
 //!
 //! What is uploaded, in which form, and how a store is believed is the business of `lineal_snapshot::archive`. Packs that
 //! are in the store only are read through its `Tier`, which is the engine's disk; nothing else of the engine knows of it.
@@ -17,6 +18,7 @@ mod opening;
 mod options;
 mod part;
 mod reading;
+mod repair;
 mod restore;
 mod roots;
 mod spill;
@@ -36,6 +38,7 @@ use lineal_wal::{Disk, EngineId, Epoch, Lsn};
 pub use self::{
     care::{Collected, Damage, ScrubReport, Standing, engines, gc, scrub, standing, verify},
     options::ArchiveOptions,
+    repair::{Repaired, repair},
     restore::{
         Point, Points, RestoreOptions, RestorePlan, RestoreReport, RestoreStep, plan, points, restore,
         verify_only,
@@ -44,8 +47,8 @@ pub use self::{
     status::ArchiveStatus,
 };
 pub use lineal_snapshot::archive::{
-    Answer, ArchiveError, ArchiveErrorKind, Found, LeaseTerm, Location, Pace, Patience, Rhythm, Source,
-    Store, StoreError, StoreErrorKind, Tag, Traffic, When,
+    Answer, ArchiveError, ArchiveErrorKind, Found, LeaseTerm, Listing, Location, Pace, Patience, Rhythm,
+    Source, Store, StoreError, StoreErrorKind, Tag, Traffic, When,
 };
 
 pub(crate) use self::{

@@ -154,7 +154,7 @@ pub(super) fn make_lock(disk: &dyn Disk) -> Result<()> {
 }
 
 /// The engine whose archive it is, where there is one only.
-fn only_engine(connection: &Connection) -> Result<EngineId> {
+pub(super) fn only_engine(connection: &Connection) -> Result<EngineId> {
     let (found, name) = (connection.engines()?, connection.client.name());
     match found[..] {
         [engine] => Ok(engine),

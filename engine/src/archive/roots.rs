@@ -12,8 +12,9 @@ use lineal_wal::{Disk, EngineId};
 
 use super::options::Connection;
 use crate::{
-    Result,
-    proof::{Extent, Rebuild, Stored},
+    Error, ErrorKind, Result,
+    engine::summary::Summary,
+    proof::{Extent, Rebuild, Regrown, Root, Stored},
     sync::{Arc, Condvar, Mutex},
 };
 
@@ -36,8 +37,13 @@ pub(crate) struct Part {
 impl Part {
     /// Its key.
     pub(super) fn key(&self, engine: EngineId) -> String {
-        format!("{engine}/roots/{:016x}-{}", self.upload, blake3::Hash::from(self.hash).to_hex())
+        format!("{}/{:016x}-{}", folder(engine), self.upload, blake3::Hash::from(self.hash).to_hex())
     }
+}
+
+/// The folder of all parts.
+pub(super) fn folder(engine: EngineId) -> String {
+    format!("{engine}/roots")
 }
 
 /// The parts after the next upload, which brings the tree to `to`, and what the newest ones hold.
@@ -84,6 +90,99 @@ pub(super) fn fetch(
         from = part.to;
     }
     Ok(())
+}
+
+/// What is left of the tree in a store where nothing names its parts.
+pub(super) enum Recovered {
+    /// No root has been published.
+    Nothing,
+    /// All of it.
+    Whole { root: Root, parts: Vec<Part> },
+    /// Not all of it.
+    Lost,
+}
+
+/// Most parts that are read to find those that lead to a tree. Source: a decision; the right one is nearly always the
+/// largest that is left, so a few for each are enough.
+const TRIES_MAX: usize = 4 * PARTS_MAX;
+
+/// Finds the parts of the tree that the summary counts: those whose leaves lead to its edge, with as many roots.
+pub(super) fn recover(connection: &Connection, engine: EngineId, summary: &Summary) -> Result<Recovered> {
+    if summary.published == 0 {
+        return Ok(Recovered::Nothing);
+    }
+    let client = connection.client.clone();
+    let listing = connection.runtime.run(async move { client.list(&folder(engine)).await })?;
+    let mut found: Vec<FoundPart> =
+        listing.keys.iter().filter_map(|(name, bytes)| FoundPart::of(name, *bytes)).collect();
+    // The largest first: it is of the latest merge.
+    found.sort_by_key(|part| (std::cmp::Reverse(part.bytes), std::cmp::Reverse(part.upload)));
+    let mut search = Search { connection, engine, summary, found, tries: 0, parts: Vec::new() };
+    let root = search.from(&Regrown::default())?;
+    Ok(root.map_or(Recovered::Lost, |root| Recovered::Whole { root, parts: search.parts }))
+}
+
+/// A part of which only the name is known.
+#[derive(Clone, Copy)]
+struct FoundPart {
+    upload: u64,
+    hash: blake3::Hash,
+    bytes: u64,
+}
+
+impl FoundPart {
+    fn of(name: &str, bytes: u64) -> Option<FoundPart> {
+        let (upload, hash) = name.split_once('-')?;
+        let (upload, hash) = (u64::from_str_radix(upload, 16).ok()?, blake3::Hash::from_hex(hash).ok()?);
+        Some(FoundPart { upload, hash, bytes })
+    }
+}
+
+/// The way from nothing to the tree, one part after the other, and back where one leads nowhere.
+struct Search<'a> {
+    connection: &'a Connection,
+    engine: EngineId,
+    summary: &'a Summary,
+    found: Vec<FoundPart>,
+    tries: usize,
+    /// The parts that led to here.
+    parts: Vec<Part>,
+}
+
+impl Search<'_> {
+    /// The newest root, if parts lead from this tree to the one that is wanted; they stand in `parts` then.
+    fn from(&mut self, grown: &Regrown) -> Result<Option<Root>> {
+        if (grown.published(), grown.edge()) == (self.summary.published, &self.summary.tree) {
+            return Ok(grown.newest());
+        }
+        let to = Extent { published: self.summary.published, size: self.summary.tree.size() };
+        let Some(left) = grown.extent().bytes_to(to) else { return Ok(None) };
+        let after = self.parts.last().map_or(0, |part| part.upload);
+        for at in 0..self.found.len() {
+            let part = self.found[at];
+            let fits = part.upload >= after && part.bytes <= left && part.bytes > 0;
+            if !fits || self.tries == TRIES_MAX || self.parts.len() == PARTS_MAX {
+                continue;
+            }
+            self.tries += 1;
+            let (client, bytes, hash) = (self.connection.client.clone(), part.bytes, part.hash);
+            let key = Part { upload: part.upload, to, hash: *hash.as_bytes() }.key(self.engine);
+            let read =
+                self.connection.runtime.run(async move { client.get_verified(&key, bytes, &hash).await });
+            let bytes = match read {
+                Ok(bytes) => bytes,
+                Err(error) if Error::from(error.clone()).kind() == ErrorKind::Corrupt => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Some(grown) = grown.with(&bytes) else { continue };
+            self.parts.push(Part { upload: part.upload, to: grown.extent(), hash: *hash.as_bytes() });
+            if let Some(root) = self.from(&grown)? {
+                return Ok(Some(root));
+            }
+            self.parts.pop();
+        }
+        Ok(None)
+    }
 }
 
 /// Whether the files of the tree are here: a directory that was attached gets them while it serves.

@@ -443,6 +443,62 @@ impl Rebuild {
     }
 }
 
+/// A tree that grows by pieces of which only the bytes are known.
+#[cfg(feature = "archive")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Regrown {
+    edge: Edge,
+    published: u64,
+    newest: Option<Root>,
+}
+
+#[cfg(feature = "archive")]
+impl Regrown {
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// The newest root.
+    pub(crate) fn newest(&self) -> Option<Root> {
+        self.newest
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { published: self.published, size: self.edge.size() }
+    }
+
+    /// The tree after a piece as [`Stored::between`] gives it; `None` if that does not follow. The piece begins with the
+    /// entries of roots: a leaf is no such entry, because its checksum and its zeros would not be. Every root that is of
+    /// a size which this piece passes must be the root of the tree at that size.
+    pub(crate) fn with(&self, piece: &[u8]) -> Option<Regrown> {
+        let mut next = self.clone();
+        let (blocks, _) = piece.as_chunks::<PUBLISHED_BYTES>();
+        let entries: Vec<Root> =
+            blocks.iter().map_while(|block| decode(block).filter(|root| encode(root) == *block)).collect();
+        let (leaves, rest) = piece[entries.len() * PUBLISHED_BYTES..].as_chunks::<{ HASH_BYTES as usize }>();
+        let mut before = self.newest.map_or((0, 0), |root| (root.line, root.size));
+        let mut due = entries.iter().peekable();
+        let mut leaves = leaves.iter();
+        loop {
+            while let Some(root) = due.next_if(|root| root.size <= next.edge.size()) {
+                let is_passed = root.size == next.edge.size();
+                if (root.line, root.size) < before || is_passed && root.hash != next.edge.root() {
+                    return None;
+                }
+                before = (root.line, root.size);
+                (next.newest, next.published) = (Some(*root), next.published + 1);
+            }
+            let Some(leaf) = leaves.next() else { break };
+            next.edge.push(*leaf, |_, _| ());
+        }
+        (rest.is_empty() && due.next().is_none()).then_some(next)
+    }
+}
+
 /// Bytes read at once when a leaf is looked for.
 const FIND_BYTES: usize = 64 << 10;
 

@@ -9,7 +9,7 @@ mod files;
 mod tree;
 
 #[cfg(feature = "archive")]
-pub(crate) use self::files::{Extent, Rebuild};
+pub(crate) use self::files::{Extent, Rebuild, Regrown};
 pub use self::{
     commit::{CommitHeader, Consistency, Proof, ProofError},
     files::Root,

@@ -13,10 +13,11 @@
 //! taken. Several chunks may be under way at once, so some beyond n may exist or come to exist: they are dead, because
 //! what they hold counts as archived only after all before them. Barriers are never removed.
 
-use super::client::{Client, Created};
+use super::client::{Client, Created, Replaced};
 use super::error::ArchiveError;
 use super::frame::Frame;
 use super::key::Keys;
+use super::packs::send_bytes;
 use super::store::Tag;
 use crate::wire::Wire;
 use bytes::Bytes;
@@ -161,10 +162,36 @@ impl LogEnd {
         Self { place: Place { engine, epoch, n, before } }
     }
 
+    /// Before chunk `n` of an epoch, which says itself what is before it; `None` if nothing stands there. For who knows
+    /// nothing else of that log.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) async fn found(
+        client: &Client,
+        engine: EngineId,
+        epoch: Epoch,
+        n: u64,
+    ) -> Result<Option<Self>, ArchiveError> {
+        let key = Keys(engine).chunk(epoch, n);
+        let before = |stored: &Bytes| -> Result<ChunkHash, ArchiveError> {
+            FRAME.unwrap(&key, stored)?;
+            let before = stored.get(NONCE_END..).and_then(|rest| rest.first_chunk().copied());
+            let reason = "its body breaks a rule of the format";
+            before.ok_or_else(|| ArchiveError::Damaged { key: key.clone(), reason })
+        };
+        Ok(client.get_as(&key, before).await?.map(|(before, _)| Self::at(engine, epoch, n, before)))
+    }
+
     /// The next number.
     #[must_use]
     pub fn n(&self) -> u64 {
         self.place.n
+    }
+
+    /// The hash of the chunk before the next number.
+    pub(crate) fn before(&self) -> ChunkHash {
+        self.place.before
     }
 
     /// The epoch.
@@ -236,6 +263,29 @@ impl LogEnd {
                     }
                     // A chunk came first: it counts, and the barrier goes behind it.
                 }
+            }
+        }
+    }
+
+    /// Puts the barrier of `by` at the next number over what stands there and is damaged. That is kept beside it.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Diverged`] if it changes meanwhile; as [`Client::replace`].
+    pub(crate) async fn close_over_damage(&self, client: &Client, by: Epoch) -> Result<(), ArchiveError> {
+        let key = self.place.key();
+        // What is gone by now is a hole, which the next attempt closes.
+        let Some(found) = client.get(&key).await? else { return Ok(()) };
+        let Some(tag) = found.tag else {
+            let reason = "it tells no entity tags";
+            return Err(ArchiveError::Unsuitable { store: client.name().to_owned(), reason });
+        };
+        let aside = Keys(self.place.engine).damaged_chunk(self.place.epoch, self.place.n);
+        send_bytes(client, &aside, found.bytes).await?;
+        let barrier = self.place.wrap(BARRIER, client.nonce(), &[by.0], &[])?;
+        match client.replace(&key, &tag, barrier).await? {
+            Replaced::Won(_) => Ok(()),
+            Replaced::Lost(_) => {
+                Err(ArchiveError::Diverged { key, reason: "it changes while it is repaired" })
             }
         }
     }

@@ -21,7 +21,7 @@
 use super::error::ArchiveError;
 use super::pace::{Pace, Patience};
 use super::remote::STEP_BYTES;
-use super::store::{Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
+use super::store::{Found, Listing, Source, Store, StoreError, StoreErrorKind, Tag, When};
 use super::traffic::{Counters, Traffic, add};
 use crate::sync::Arc;
 use blake3::Hash;
@@ -358,6 +358,22 @@ impl Client {
         }
     }
 
+    /// What stands directly below a folder of keys. For repair only; see [`Store::list`].
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn list(&self, folder: &str) -> Result<Listing, ArchiveError> {
+        let mut trying = self.trying("list", folder);
+        loop {
+            add(&self.counters.lists, 1);
+            let limit = self.patience.request_max * LIST_REQUESTS;
+            match self.in_limit(limit, self.store.list(folder)).await {
+                Ok(listing) => return Ok(listing),
+                Err(error) => trying.after(error).await?,
+            }
+        }
+    }
+
     /// One attempt to put, for the [probe](super::probe), which wants the store's own answer.
     pub(crate) async fn put_once(
         &self,
@@ -402,8 +418,16 @@ impl Client {
         bytes: u64,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        self.in_limit(self.patience.request(bytes), request).await
+    }
+
+    async fn in_limit<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let mut request = pin!(request);
-        let mut limit = self.pace.sleep(self.patience.request(bytes));
+        let mut limit = self.pace.sleep(limit);
         let answer = poll_fn(|cx| match request.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(answer),
             Poll::Pending => limit
@@ -428,6 +452,10 @@ const DOUBTS_MAX: u32 = 3;
 
 /// What a read of unknown length may carry, for its limit in time. Source: a chunk of the default size.
 const WHOLE_BYTES: u64 = 4 << 20;
+
+/// As how many requests a listing counts, for its limit in time. Source: a decision; a store tells a thousand keys at once,
+/// in less than a second.
+const LIST_REQUESTS: u32 = 10;
 
 /// True if trying again makes sense, and a put may have taken place although the reply says no.
 fn passes(error: &StoreError) -> bool {

@@ -1,4 +1,4 @@
-//! Finds the engines whose archives share a prefix. The only place that lists, for who has lost everything else.
+//! Finds the engines whose archives share a prefix, by a listing, for who has lost everything else.
 
 use super::client::Client;
 use super::error::ArchiveError;

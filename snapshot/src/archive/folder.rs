@@ -7,7 +7,7 @@
 
 use super::pieces::read_in_steps;
 use super::remote::ANSWER_BYTES_MAX;
-use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
+use super::store::{Answer, Found, Listing, Source, Store, StoreError, StoreErrorKind, Tag, When};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
 use lineal_wal::{Disk, DiskFile, DiskLock, OpenMode, RealDisk};
@@ -114,7 +114,12 @@ impl Store for Folder {
     }
 
     fn folders(&self) -> Answer<'_, Vec<String>> {
-        self.work(|place| place.folders().map_err(said))
+        self.work(|place| place.list("").map(|listing| listing.folders).map_err(said))
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing> {
+        let folder = folder.to_owned();
+        self.work(move |place| place.list(&folder).map_err(said))
     }
 }
 
@@ -199,20 +204,28 @@ impl Place {
     }
 
     /// The seam of the disk knows no folders but those it makes; these are only looked for.
-    fn folders(&self) -> io::Result<Vec<String>> {
-        let entries = match std::fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+    fn list(&self, folder: &str) -> io::Result<Listing> {
+        let entries = match std::fs::read_dir(self.root.join(folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listing::default()),
             entries => entries?,
         };
-        let mut names = Vec::new();
+        let mut listing = Listing::default();
         for entry in entries {
             let entry = entry?;
+            // A name that is no text is none of ours.
+            let Ok(name) = entry.file_name().into_string() else { continue };
             if entry.file_type()?.is_dir() {
-                // A name that is no text is none of ours.
-                names.extend(entry.file_name().into_string());
+                listing.folders.push(name);
+                continue;
+            }
+            match entry.metadata() {
+                Ok(about) => listing.keys.push((name, about.len())),
+                // It went while the folder was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(names)
+        Ok(listing)
     }
 
     fn remove(&self, key: &str) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@
 //! A [`Tier`] is a data directory whose packs may be in the archive only.
 //!
 //! Nothing is ever listed: the manifest names the packs, and the next chunk is found by asking for the next number. Only
-//! who has lost everything looks for [`engines`] that way.
+//! who has lost everything looks for [`engines`] that way, and [`Repair`] for what a lost manifest named.
 
 mod blocks;
 mod book;
@@ -35,6 +35,7 @@ mod pieces;
 mod probe;
 mod queue;
 mod remote;
+mod repair;
 mod restore;
 mod runtime;
 mod scrub;
@@ -73,11 +74,12 @@ pub use packs::{Live, LocalPack, archive_packs};
 pub use probe::probe;
 pub use queue::{ChunkQueue, Cut, Lag, Rhythm};
 pub use remote::Remote;
+pub use repair::{LeftOut, Loss, Remains, Repair, find_loss};
 pub use restore::{RestoredPacks, restore_packs};
 pub use runtime::Runtime;
 pub use scrub::{ArchiveDamage, ScrubReport, scrub};
 pub use service::{Host, LeaseTerm, LiveState, PackCalls, Service, ServiceOptions};
-pub use store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
+pub use store::{Answer, Found, Listing, Source, Store, StoreError, StoreErrorKind, Tag, When};
 pub use tail::{Calls, DurableLog, LogPiece, TailUpload};
 pub use tier::{Tier, TierOptions, TierStats};
 pub use traffic::Traffic;

@@ -133,7 +133,7 @@ pub async fn archive_packs(
 }
 
 /// Leaves the largest footers out where all together are too large: those packs are opened by a request.
-fn keep_small(packs: &mut [ArchivedPack]) {
+pub(super) fn keep_small(packs: &mut [ArchivedPack]) {
     let mut bytes: usize = packs.iter().map(|pack| pack.footer.len()).sum();
     while bytes > FOOTERS_BYTES_MAX
         && let Some(largest) = packs.iter_mut().max_by_key(|pack| pack.footer.len())

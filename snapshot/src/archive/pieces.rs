@@ -59,22 +59,51 @@ pub(crate) fn hash_in_page(page: &[u8], piece: u64) -> Option<[u8; 32]> {
 /// # Errors
 /// What the source says.
 pub(crate) fn describe(number: PackNumber, source: &dyn Source) -> io::Result<(ArchivedPack, Vec<u8>)> {
-    let bytes = source.len();
-    let mut whole = blake3::Hasher::new();
-    let mut list = Vec::with_capacity(usize::try_from(list_bytes(bytes)).unwrap_or(usize::MAX));
+    let mut describing = Describing::new(number, source.len());
     read_in_steps(source, |step| {
-        whole.update(step);
-        if bytes > PIECE_BYTES {
-            // A step is a whole number of pieces.
-            let pieces = step.chunks(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX));
-            pieces.for_each(|piece| list.extend_from_slice(blake3::hash(piece).as_bytes()));
-        }
+        describing.step(step);
         Ok(())
     })?;
-    let page_bytes = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX);
-    let pages = list.chunks(page_bytes).map(|page| *blake3::hash(page).as_bytes()).collect();
-    let footer = footer_of(source)?;
-    Ok((ArchivedPack { number, bytes, hash: *whole.finalize().as_bytes(), pages, footer }, list))
+    Ok(describing.end())
+}
+
+/// A pack that is being hashed while its bytes come by, in steps that are whole numbers of pieces, but for the last.
+#[derive(Debug)]
+pub(crate) struct Describing {
+    number: PackNumber,
+    bytes: u64,
+    whole: blake3::Hasher,
+    list: Vec<u8>,
+    /// As much of the end as a footer that is kept takes, twice.
+    end: Vec<u8>,
+}
+
+impl Describing {
+    pub(crate) fn new(number: PackNumber, bytes: u64) -> Self {
+        let list = Vec::with_capacity(usize::try_from(list_bytes(bytes)).unwrap_or(usize::MAX));
+        Self { number, bytes, whole: blake3::Hasher::new(), list, end: Vec::new() }
+    }
+
+    pub(crate) fn step(&mut self, step: &[u8]) {
+        self.whole.update(step);
+        if self.bytes > PIECE_BYTES {
+            let pieces = step.chunks(usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX));
+            pieces.for_each(|piece| self.list.extend_from_slice(blake3::hash(piece).as_bytes()));
+        }
+        let kept = step.len().min(END_BYTES);
+        let old = self.end.len().min(END_BYTES - kept);
+        self.end.drain(..self.end.len() - old);
+        self.end.extend_from_slice(&step[step.len() - kept..]);
+    }
+
+    /// What the manifest says of the pack, and its list.
+    pub(crate) fn end(self) -> (ArchivedPack, Vec<u8>) {
+        let page_bytes = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX);
+        let pages = self.list.chunks(page_bytes).map(|page| *blake3::hash(page).as_bytes()).collect();
+        let footer = footer_of(&self.end);
+        let hash = *self.whole.finalize().as_bytes();
+        (ArchivedPack { number: self.number, bytes: self.bytes, hash, pages, footer }, self.list)
+    }
 }
 
 /// Gives all bytes of a source to `take`, in order. Blocks.
@@ -95,23 +124,21 @@ pub(crate) fn read_in_steps(
     Ok(())
 }
 
-/// The footer frame that a source ends with, twice; empty if it does not, or if the frame is too large to be kept.
-fn footer_of(source: &dyn Source) -> io::Result<Bytes> {
-    let mut end = [0; FRAME_TAIL_BYTES];
-    let Some(end_at) = source.len().checked_sub(FRAME_TAIL_BYTES as u64) else {
-        return Ok(Bytes::new());
-    };
-    source.read_exact_at(&mut end, end_at)?;
-    let frame_bytes = frame_bytes_from_tail(&end).and_then(|bytes| usize::try_from(bytes).ok());
+/// Bytes of two footers that are kept.
+const END_BYTES: usize = 2 * FOOTER_BYTES_MAX;
+
+/// The footer frame that a pack ends with, twice; empty if it does not, or if the frame is too large to be kept. `end` is
+/// the last [`END_BYTES`] of it, or all.
+fn footer_of(end: &[u8]) -> Bytes {
+    let frame_bytes = end.last_chunk::<FRAME_TAIL_BYTES>().and_then(frame_bytes_from_tail);
+    let frame_bytes = frame_bytes.and_then(|bytes| usize::try_from(bytes).ok());
     let Some(frame_bytes) = frame_bytes.filter(|bytes| *bytes <= FOOTER_BYTES_MAX) else {
-        return Ok(Bytes::new());
+        return Bytes::new();
     };
-    let mut both = vec![0; 2 * frame_bytes];
-    let Some(at) = source.len().checked_sub(both.len() as u64) else {
-        return Ok(Bytes::new());
+    let Some(at) = end.len().checked_sub(2 * frame_bytes) else {
+        return Bytes::new();
     };
-    source.read_exact_at(&mut both, at)?;
-    let (first, second) = both.split_at(frame_bytes);
+    let (first, second) = end[at..].split_at(frame_bytes);
     let valid = first == second && matches!(decode_frame(first), FrameFound::Valid(_));
-    Ok(if valid { Bytes::copy_from_slice(first) } else { Bytes::new() })
+    if valid { Bytes::copy_from_slice(first) } else { Bytes::new() }
 }

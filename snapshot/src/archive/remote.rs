@@ -2,7 +2,7 @@
 
 use super::chunk::CHUNK_BYTES_MAX;
 use super::error::ArchiveError;
-use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
+use super::store::{Answer, Found, Listing, Source, Store, StoreError, StoreErrorKind, Tag, When};
 use crate::sync::Arc;
 use bytes::Bytes;
 use object_store::path::Path;
@@ -145,6 +145,22 @@ impl Store for Remote {
             let listed = self.store.list_with_delimiter(Some(&self.prefix)).await.map_err(said)?;
             let name = |path: &Path| path.parts().next_back().map(|part| part.as_ref().to_owned());
             Ok(listed.common_prefixes.iter().filter_map(name).collect())
+        })
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing> {
+        Box::pin(async move {
+            let folder = self.path(folder);
+            let listed = self.store.list_with_delimiter(Some(&folder)).await.map_err(said)?;
+            let name = |path: &Path| path.parts().next_back().map(|part| part.as_ref().to_owned());
+            Ok(Listing {
+                folders: listed.common_prefixes.iter().filter_map(name).collect(),
+                keys: listed
+                    .objects
+                    .iter()
+                    .filter_map(|key| Some((name(&key.location)?, key.size)))
+                    .collect(),
+            })
         })
     }
 }

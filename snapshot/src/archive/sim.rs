@@ -4,7 +4,7 @@
 //! word. Everything follows from the faults that are asked for and from one seed.
 
 use super::pace::Pace;
-use super::store::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When, md5_hex};
+use super::store::{Answer, Found, Listing, Source, Store, StoreError, StoreErrorKind, Tag, When, md5_hex};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,7 +23,7 @@ pub enum Op {
     Put,
     /// Removes a key.
     Delete,
-    /// Lists folders.
+    /// Lists folders, or what is in one.
     List,
 }
 
@@ -305,6 +305,22 @@ impl Store for SimStore {
                 keys.filter_map(|(key, _)| Some(key.split_once('/')?.0.to_owned())).collect();
             names.dedup();
             Ok(names)
+        }))
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing> {
+        in_time(self.answer(Op::List, folder, |state, _| {
+            let mut listing = Listing::default();
+            for (key, versions) in &state.keys {
+                let below = key.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+                let (Some(below), Some(Some((bytes, _)))) = (below, versions.last()) else { continue };
+                match below.split_once('/') {
+                    Some((name, _)) => listing.folders.push(name.to_owned()),
+                    None => listing.keys.push((below.to_owned(), bytes.len() as u64)),
+                }
+            }
+            listing.folders.dedup();
+            Ok(listing)
         }))
     }
 }

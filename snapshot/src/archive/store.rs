@@ -113,6 +113,15 @@ impl std::error::Error for StoreError {
     }
 }
 
+/// What stands directly below a folder of keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The names of the folders in it.
+    pub folders: Vec<String>,
+    /// The names of the keys in it, and how many bytes each holds.
+    pub keys: Vec<(String, u64)>,
+}
+
 /// Bytes that are too many to be held at once, such as a pack's.
 #[expect(clippy::len_without_is_empty, reason = "a source is not a collection")]
 pub trait Source: Send + Sync + Debug {
@@ -144,6 +153,10 @@ pub trait Store: Send + Sync + Debug {
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
 
     /// The names of the folders directly below the store's prefix, by a listing that does not go into them. For finding
-    /// what nothing names any more; nothing else lists.
+    /// what nothing names any more.
     fn folders(&self) -> Answer<'_, Vec<String>>;
+
+    /// What stands directly below a folder, such as `"0f…/packs"`, in any order; nothing, if there is no such folder. For
+    /// the repair of an archive whose manifest is lost; nothing else lists.
+    fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing>;
 }

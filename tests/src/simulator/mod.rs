@@ -226,6 +226,15 @@ impl Run {
                 names.cloned().collect::<BTreeSet<_>>()
             };
             let all: Vec<_> = candidates.map(differs).collect();
+            if std::env::var("DBG").is_ok() {
+                let newest = model::visible(self.newest());
+                for (name, object) in &newest {
+                    let short = |o: Option<&crate::model::ObjectState>| o.map(|o| (o.seq, o.entries.iter().map(|(k, v)| (String::from_utf8_lossy(k).into_owned(), v.len())).collect::<Vec<_>>()));
+                    if found.get(name) != Some(object) {
+                        eprintln!("DBG {name}: newest {:?} found {:?}", short(Some(object)), short(found.get(name)));
+                    }
+                }
+            }
             return Err(format!("what is read is no state that may be: the objects that differ are {all:?}"));
         };
         self.base = state;
@@ -245,6 +254,7 @@ impl Run {
         model::apply(&mut state, step);
         self.open.push(state);
         self.tally.steps += 1;
+        if std::env::var("DBG").is_ok() { let t = format!("{step:?}"); eprintln!("DBG step {}", &t[..t.len().min(60)]); }
         self.log.update(format!("{step:?}").as_bytes());
     }
 
@@ -266,11 +276,13 @@ impl Run {
                 self.tally.full += 1;
             }
         }
+        if std::env::var("DBG").is_ok() { eprintln!("DBG life {weather:?} ops {}", self.disk.ops()); }
         let mut failed = false;
         for _ in 0..5 + self.draw.below(60) {
             let outcome = if self.draw.percent(30) { self.burst(&world) } else { self.single(&mut world) };
             if let Err(error) = outcome {
                 self.note(&format!("{:?}", error.kind()));
+                if std::env::var("DBG").is_ok() { eprintln!("DBG failed: {error:?} ops {} open {}", self.disk.ops(), self.open.len()); }
                 failed = true;
                 break;
             }
@@ -301,6 +313,7 @@ impl Run {
             }
             (_, false) => {
                 // Whatever was to come does not.
+                self.disk.power_off_at(u64::MAX);
                 self.disk.heal();
                 self.disk.set_capacity(None);
                 self.settle(&world)?;
@@ -363,8 +376,8 @@ impl Run {
             self.ask(&step);
             world.step(&step).map_err(failed("a step where nothing fails"))?;
             self.certain();
-            self.settle(&world)?;
         }
+        self.settle(&world)?;
         world.engine().verify(&mut |_| ()).map_err(failed("verifying"))?;
         world.engine().clone().close().map_err(failed("closing"))?;
         drop(world);

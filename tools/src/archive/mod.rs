@@ -3,6 +3,7 @@
 mod gc;
 mod place;
 mod points;
+mod repair;
 mod restore;
 mod scrub;
 mod status;
@@ -11,6 +12,7 @@ mod verify;
 pub(crate) use self::{
     place::{of_directory, of_writer},
     points::run as points,
+    repair::run as repair,
     restore::run as restore,
 };
 use crate::{args, exit::Outcome};

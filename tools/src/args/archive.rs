@@ -65,6 +65,16 @@ Examples:
   lineal points --from s3://backups/rooms --json
 ";
 
+pub(super) const REPAIR_HELP: &str = "\
+An archive whose manifest is missing or damaged cannot be opened, attached or restored. This makes the manifest again: it lists
+what the store has and reads all of it. It takes the archive over for the moment, so nobody may have it open. What is damaged
+or missing is named, and the exit code is 3: the archive may hold less then. A manifest that is whole is left alone.
+
+Examples:
+  lineal repair --from s3://backups/rooms --dry-run
+  lineal repair --from s3://backups/rooms --json
+";
+
 /// What it takes to get to a store.
 #[derive(Clone, Debug, Default, ArgsOf)]
 pub(crate) struct Access {
@@ -134,6 +144,21 @@ pub(crate) struct Source {
 pub(crate) struct Points {
     #[command(flatten)]
     pub(crate) from: Source,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ArgsOf)]
+pub(crate) struct Repair {
+    #[command(flatten)]
+    pub(crate) from: Source,
+    /// Take the archive over although somebody else's lease has not ended
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

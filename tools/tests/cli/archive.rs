@@ -436,3 +436,68 @@ fn the_demo_loses_its_directory_and_goes_on_from_the_archive() {
     );
     assert_eq!(archive["verified"]["objects"], report["verified"]["objects"], "{report}");
 }
+
+#[test]
+fn a_manifest_that_is_lost_is_made_again() {
+    let kept = Kept::new();
+    let whole = dump(&kept.path("data"));
+    let before = image(&kept.path("archive"));
+    assert_eq!(kept.told(&["repair"])["was"], Value::Null);
+    assert_eq!(image(&kept.path("archive")), before, "what is whole is left alone");
+    let manifest = kept.files("/manifest").remove(0);
+    fs::remove_file(&manifest).unwrap();
+    refused(&kept.from(&["points"]), 3, "manifest");
+
+    let before = image(&kept.path("archive"));
+    let planned = kept.told(&["repair", "--dry-run"]);
+    assert!(planned["was"].as_str().unwrap().ends_with("manifest is missing"), "{planned}");
+    assert!(planned["dry_run"] == true && planned["packs"].as_u64().unwrap() > 0, "{planned}");
+    assert_eq!(planned["left_out"], Value::Array(Vec::new()));
+    let said = kept.from(&["repair", "--dry-run"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("it would be made again"), "{said:?}");
+    assert_eq!(image(&kept.path("archive")), before, "a dry run changes nothing");
+    let said = kept.from(&["repair"]);
+    assert_eq!(code(&said), 0, "{said:?}");
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains("manifest is missing; it was made again"),
+        "{said:?}"
+    );
+    let to = kept.path("restored");
+    kept.told(&["restore", "--to", text(&to)]);
+    assert_eq!(dump(&to), whole);
+    let mut exec = kept.exec("data", &[]);
+    exec.done(PUT);
+    // Somebody has it now.
+    fs::write(&manifest, "damaged").unwrap();
+    refused(&kept.from(&["repair"]), 4, "in use by");
+    assert_eq!(code(&kept.from(&["repair", "--force"])), 0);
+    exec.kill();
+
+    let help = lineal().args(["repair", "--help"]).output().unwrap();
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
+}
+
+#[test]
+fn what_a_repair_has_to_do_without_is_named_and_is_code_3() {
+    let kept = Kept::new();
+    fs::remove_file(kept.files("/manifest").remove(0)).unwrap();
+    let mut packs = kept.files("archive/");
+    packs.retain(|file| file.extension().is_none() && file.parent().unwrap().ends_with("packs"));
+    let pack = packs.last().unwrap();
+    let mut bytes = fs::read(pack).unwrap();
+    bytes[200] ^= 4;
+    fs::write(pack, bytes).unwrap();
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    let output = kept.from(&["repair", "--json"]);
+    assert_eq!(code(&output), 3, "{output:?}");
+    let repaired: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let left_out = repaired["left_out"].as_array().unwrap();
+    assert!(left_out.iter().any(|left| left["key"].as_str().unwrap().ends_with(name)), "{repaired}");
+    // The log is all there, so nothing is lost but time.
+    kept.told(&["restore", "--to", &kept.at("restored")]);
+    assert_eq!(dump(&kept.path("restored")), dump(&kept.path("data")));
+    // Nothing at all is not an archive.
+    let nowhere = format!("file://{}", kept.at("nowhere"));
+    refused(&run(&["repair", "--from", &nowhere]), 8, "an archive");
+}

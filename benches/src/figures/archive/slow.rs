@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use lineal::archive::{Answer, Found, Source, Store, StoreError, StoreErrorKind, Tag, When};
-use lineal_snapshot::archive::sim::SimStore;
+use lineal_snapshot::archive::{Listing, sim::SimStore};
 use md5::{Digest, Md5};
 use parking_lot::Mutex;
 
@@ -76,5 +76,9 @@ impl Store for Slow {
 
     fn folders(&self) -> Answer<'_, Vec<String>> {
         self.inner.folders()
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing> {
+        self.inner.list(folder)
     }
 }

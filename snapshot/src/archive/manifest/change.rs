@@ -56,6 +56,39 @@ impl ManifestWriter {
         Ok(Self { manifest, tag: tag.ok_or_else(|| no_tags(client))?, unsettled: Vec::new() })
     }
 
+    /// Stores a manifest where there is none that can be read: over what stands under `over`, or where nothing does.
+    /// Stored and read back when it answers.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Diverged`] if something else stands there by now; as [`Client::replace`].
+    pub(in crate::archive) async fn make_anew(
+        client: &Client,
+        mut manifest: Manifest,
+        mut over: Option<Tag>,
+    ) -> Result<Self, ArchiveError> {
+        let key = Keys(manifest.engine).manifest();
+        let reason = "somebody changed it while it was repaired; look at it again";
+        manifest.nonce = client.nonce();
+        let bytes = manifest.encode()?;
+        loop {
+            let won = match &over {
+                None => match client.create(&key, bytes.clone()).await? {
+                    Created::Won(tag) => Some(tag),
+                    Created::Taken(_) => None,
+                },
+                Some(tag) => match client.replace(&key, tag, bytes.clone()).await? {
+                    Replaced::Won(tag) => Some(tag),
+                    Replaced::Lost(_) => None,
+                },
+            };
+            let Some(tag) = won else { return Err(ArchiveError::Diverged { key, reason }) };
+            match read_back(client, &key, &manifest, &bytes).await? {
+                None => return Ok(Self { manifest, tag, unsettled: Vec::new() }),
+                Some(torn) => over = Some(torn),
+            }
+        }
+    }
+
     /// What the store held last.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
