@@ -1,4 +1,4 @@
-//! The simulator: a few hundred seeds of it, and that a seed says everything. `lineal-tests soak` runs more.
+//! The simulator: some seeds of it, and that a seed says everything. `lineal-tests soak` runs more.
 
 use lineal_tests::{
     liar::Lie,
@@ -30,9 +30,9 @@ fn run(seeds: std::ops::Range<u64>) -> Tally {
 
 #[test]
 fn no_seed_finds_anything() {
-    let tally = match std::env::var("SEED").ok().and_then(|s| s.parse::<u64>().ok()) { Some(s) => run(s..s + 1), None => run(0..400) };
+    let tally = run(0..150);
     println!("{tally:?}");
-    assert!(tally.cuts > 100 && tally.nested > 20 && tally.failed > 100 && tally.full > 10, "{tally:?}");
+    assert!(tally.cuts > 50 && tally.nested > 10 && tally.failed > 50 && tally.full > 5, "{tally:?}");
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn a_seed_says_everything() {
 #[test]
 fn a_disk_that_lies_is_found_out() {
     for lie in Lie::ALL {
-        let found = (0..60).filter(|seed| simulator::run_on(*seed, Some(lie)).is_err()).count();
-        println!("{lie:?}: found by {found} of 60 seeds");
-        assert!(found >= 5, "{lie:?}: found by {found} of 60 seeds; whoever misses that looks at nothing");
+        let found = (0..20).filter(|seed| simulator::run_on(*seed, Some(lie)).is_err()).count();
+        println!("{lie:?}: found by {found} of 20 seeds");
+        assert!(found >= 2, "{lie:?}: found by {found} of 20 seeds; whoever misses that looks at nothing");
     }
 }

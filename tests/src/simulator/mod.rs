@@ -20,7 +20,7 @@ use std::{
 
 use lineal::{Error, Gated, Micros, Options};
 use lineal_wal::{
-    Disk,
+    Disk, Lsn,
     sim::{Fault, OpKind, SimDisk},
 };
 
@@ -143,6 +143,11 @@ pub fn run_on(seed: u64, lie: Option<Lie>) -> Result<Report, String> {
     Ok(Report { hash: *run.log.finalize().as_bytes(), tally: run.tally })
 }
 
+/// Whether this error says that nothing was done.
+fn did_not_happen(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. })
+}
+
 impl Run {
     fn note(&mut self, what: &str) {
         self.log.update(what.as_bytes());
@@ -226,15 +231,6 @@ impl Run {
                 names.cloned().collect::<BTreeSet<_>>()
             };
             let all: Vec<_> = candidates.map(differs).collect();
-            if std::env::var("DBG").is_ok() {
-                let newest = model::visible(self.newest());
-                for (name, object) in &newest {
-                    let short = |o: Option<&crate::model::ObjectState>| o.map(|o| (o.seq, o.entries.iter().map(|(k, v)| (String::from_utf8_lossy(k).into_owned(), v.len())).collect::<Vec<_>>()));
-                    if found.get(name) != Some(object) {
-                        eprintln!("DBG {name}: newest {:?} found {:?}", short(Some(object)), short(found.get(name)));
-                    }
-                }
-            }
             return Err(format!("what is read is no state that may be: the objects that differ are {all:?}"));
         };
         self.base = state;
@@ -249,12 +245,16 @@ impl Run {
         self.open.last().unwrap_or(&self.base)
     }
 
-    fn ask(&mut self, step: &Step) {
+    /// From here on the step may have happened.
+    fn expect(&mut self, step: &Step) {
         let mut state = self.newest().clone();
         model::apply(&mut state, step);
         self.open.push(state);
+    }
+
+    fn ask(&mut self, step: &Step) {
+        self.expect(step);
         self.tally.steps += 1;
-        if std::env::var("DBG").is_ok() { let t = format!("{step:?}"); eprintln!("DBG step {}", &t[..t.len().min(60)]); }
         self.log.update(format!("{step:?}").as_bytes());
     }
 
@@ -276,13 +276,11 @@ impl Run {
                 self.tally.full += 1;
             }
         }
-        if std::env::var("DBG").is_ok() { eprintln!("DBG life {weather:?} ops {}", self.disk.ops()); }
         let mut failed = false;
         for _ in 0..5 + self.draw.below(60) {
             let outcome = if self.draw.percent(30) { self.burst(&world) } else { self.single(&mut world) };
             if let Err(error) = outcome {
                 self.note(&format!("{:?}", error.kind()));
-                if std::env::var("DBG").is_ok() { eprintln!("DBG failed: {error:?} ops {} open {}", self.disk.ops(), self.open.len()); }
                 failed = true;
                 break;
             }
@@ -335,36 +333,66 @@ impl Run {
     fn single(&mut self, world: &mut World) -> Result<(), Error> {
         let step = self.shape.step(&mut self.draw);
         self.ask(&step);
-        world.step(&step)?;
-        self.certain();
-        Ok(())
+        match world.step(&step) {
+            Ok(()) => {
+                self.certain(1);
+                Ok(())
+            }
+            Err(error) => {
+                if did_not_happen(&error) {
+                    self.open.pop();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Several commits before any is waited for, as of several callers.
     fn burst(&mut self, world: &World) -> Result<(), Error> {
-        let mut gates: Vec<Gated<()>> = Vec::new();
+        let mut asked: Vec<(Step, Gated<()>)> = Vec::new();
+        let mut outcome = Ok(());
         for _ in 0..2 + self.draw.below(6) {
             let step = self.shape.commit(&mut self.draw);
-            self.ask(&step);
-            let gate = world.submit(&step)?;
-            // One that failed at once was not committed, and what comes behind it would be.
-            if gate.is_open() {
-                gate.wait()?;
-            } else {
-                gates.push(gate);
+            self.tally.steps += 1;
+            self.log.update(format!("{step:?}").as_bytes());
+            match world.submit(&step) {
+                Ok(gate) => asked.push((step, gate)),
+                // Not even the object could be named.
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
         }
-        for gate in gates {
-            gate.wait()?;
+        let mut certain = 0;
+        for (step, gate) in asked {
+            let wrote = gate.lsn() > Lsn(0);
+            let waited = gate.wait();
+            let before = self.newest().clone();
+            // One that failed before it was in the log did not happen. What comes behind it may have.
+            if wrote || waited.is_ok() && outcome.is_ok() {
+                self.expect(&step);
+            }
+            match waited {
+                Err(error) => {
+                    if did_not_happen(&error) && wrote {
+                        self.open.pop();
+                    }
+                    outcome = Err(error);
+                }
+                // One that wrote nothing says nothing of those before it.
+                Ok(()) if *self.newest() != before => certain = self.open.len(),
+                Ok(()) => {}
+            }
         }
-        self.certain();
-        Ok(())
+        self.certain(certain);
+        outcome
     }
 
-    fn certain(&mut self) {
-        if let Some(newest) = self.open.pop() {
+    /// The first so many of the open states are behind us.
+    fn certain(&mut self, states: usize) {
+        if let Some(newest) = self.open.drain(..states).next_back() {
             self.base = newest;
-            self.open.clear();
         }
     }
 
@@ -375,7 +403,7 @@ impl Run {
         for step in [self.shape.commit(&mut self.draw), Step::Checkpoint, Step::Compact, Step::Reopen] {
             self.ask(&step);
             world.step(&step).map_err(failed("a step where nothing fails"))?;
-            self.certain();
+            self.certain(1);
         }
         self.settle(&world)?;
         world.engine().verify(&mut |_| ()).map_err(failed("verifying"))?;
