@@ -21,7 +21,7 @@ use crate::{Options, Result, VerifyReport, engine::stats, sync::Arc};
 /// The engines that have an archive there. One listing.
 ///
 /// # Errors
-/// [`Error::Archive`].
+/// [`Error::Archive`](crate::Error::Archive).
 pub fn engines(from: &ArchiveOptions) -> Result<Vec<EngineId>> {
     from.connect(&Options::new().random)?.engines()
 }
@@ -227,7 +227,7 @@ pub struct Collected {
 /// so itself; this is for archives whose engine is not, and takes them over for that.
 ///
 /// # Errors
-/// [`ArchiveError::Held`] while an engine has it; as [`points`](super::points).
+/// [`ArchiveError::Held`](super::ArchiveError::Held) while an engine has it; as [`points`](super::points).
 pub fn gc(from: &ArchiveOptions, engine: Option<EngineId>, dry_run: bool) -> Result<Collected> {
     let settings = Options::new();
     let reading = Reading::open(from, &settings.random, engine)?;

@@ -55,7 +55,7 @@ impl RestoreOptions {
         self
     }
 
-    /// Every object as it was at this time, or after this position of the log. Its history stays, as after [`Engine::restore_many`]: what came later can be
+    /// Every object as it was at this time, or after this position of the log. Its history stays, as after [`restore_many`](crate::Engine::restore_many): what came later can be
     /// read, and restored.
     #[must_use]
     pub fn at(mut self, moment: impl Into<Moment>) -> Self {
