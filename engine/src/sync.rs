@@ -29,6 +29,17 @@ pub(crate) use loom::{
 #[cfg(all(test, loom))]
 pub(crate) use mocked::{Condvar, Mutex, MutexGuard, RwLock, WaitTimeoutResult};
 
+/// Lets the thread rest for a while; loom's time does not pass.
+pub(crate) fn rest(time: std::time::Duration) {
+    #[cfg(not(all(test, loom)))]
+    thread::sleep(time);
+    #[cfg(all(test, loom))]
+    {
+        let _ = time;
+        thread::yield_now();
+    }
+}
+
 /// loom's locks with parking_lot's signatures.
 #[cfg(all(test, loom))]
 #[allow(dead_code, reason = "the whole API of the real ones, whichever of it a model uses")]

@@ -181,7 +181,9 @@ fn a_gate_for_the_archive_opens_though_nobody_has_begun_to_wait() {
     let gates: Vec<_> = (0..3).map(|number| room.transact(|tx| tx.put("k", [number]))).collect();
     engine.sync().unwrap();
     let last = gates[2].lsn();
+    let began = std::time::Instant::now();
     while engine.archive_status().unwrap().archived < last {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is archived before somebody waits");
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(gates.iter().all(lineal::Gated::is_open));

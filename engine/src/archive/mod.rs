@@ -384,7 +384,10 @@ fn fail(engine: &Weak<EngineInner>, error: &ArchiveError) {
         if ends_writing(error) {
             engine.fence(error.clone().into());
         }
-        engine.output.archived.fail(error.clone().into());
+        // Who is woken may drop the last handle, which waits for whoever holds the engine.
+        let gate = Arc::clone(&engine.output.archived);
+        drop(engine);
+        gate.fail(error.clone().into());
     }
 }
 

@@ -24,7 +24,7 @@ impl Handle {
     }
 
     /// The engine alone, while this is the only handle and no thread works on it.
-    #[cfg(all(test, feature = "archive"))]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn get_mut(&mut self) -> Option<&mut EngineInner> {
         Arc::get_mut(&mut Arc::get_mut(&mut self.0)?.0)
     }

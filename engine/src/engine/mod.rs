@@ -47,7 +47,7 @@ use crate::{
     sync::{
         Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-        thread::{self, JoinHandle},
+        thread::JoinHandle,
     },
     transaction::commit,
 };
@@ -647,6 +647,8 @@ impl EngineInner {
     /// Ends what the engine's threads do, and waits until none of them holds the engine, `limit` at most.
     fn abandon(self: &Arc<Self>, limit: Duration) {
         let until = Instant::now() + limit;
+        // Whoever is in the middle of merges, or was just called, finds it closed before the next one.
+        self.closed.store(true, Ordering::Release);
         self.signal.stop();
         self.deadlines.stop();
         #[cfg(feature = "archive")]
@@ -654,7 +656,7 @@ impl EngineInner {
             archive.abandon(until);
         }
         while Arc::strong_count(self) > 1 && Instant::now() < until {
-            thread::sleep(LOOKS);
+            crate::sync::rest(LOOKS);
         }
     }
 }

@@ -275,6 +275,10 @@ impl LogEnd {
         let key = self.place.key();
         // What is gone by now is a hole, which the next attempt closes.
         let Some(found) = client.get(&key).await? else { return Ok(()) };
+        if self.place.unwrap(&found.bytes).is_ok() {
+            // It was spoilt on the way, and is whole.
+            return Err(ArchiveError::Diverged { key, reason: "it is not damaged any more: repair again" });
+        }
         let Some(tag) = found.tag else {
             let reason = "it tells no entity tags";
             return Err(ArchiveError::Unsuitable { store: client.name().to_owned(), reason });

@@ -19,7 +19,7 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 /// Gives a builder the caller's environment and options.
-#[cfg(feature = "web")]
+#[cfg(feature = "_web")]
 macro_rules! configured {
     ($location:expr, $builder:expr, $first_word:literal) => {{
         provide_tls();
@@ -128,7 +128,7 @@ impl Location {
         }
     }
 
-    #[cfg_attr(not(feature = "web"), expect(unused_variables, reason = "memory needs no URL"))]
+    #[cfg_attr(not(feature = "_web"), expect(unused_variables, reason = "memory needs no URL"))]
     fn build(&self, scheme: &ObjectStoreScheme, url: &Url) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
         match scheme {
             ObjectStoreScheme::Memory => {
@@ -169,13 +169,13 @@ impl Location {
 }
 
 /// One attempt for each request: the client knows what to ask before it tries again.
-#[cfg(feature = "web")]
+#[cfg(feature = "_web")]
 fn once() -> object_store::RetryConfig {
     object_store::RetryConfig { max_retries: 0, ..object_store::RetryConfig::default() }
 }
 
 /// Makes ring the TLS provider of this process, unless it has one. Opening a [`Location`] does it.
-#[cfg(feature = "web")]
+#[cfg(feature = "_web")]
 pub fn provide_tls() {
     // Refused where the program has chosen: its choice stands.
     let _ = rustls::crypto::ring::default_provider().install_default();

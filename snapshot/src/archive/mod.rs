@@ -63,7 +63,7 @@ pub use garbage::{Collected, collect_garbage};
 pub use key::Keys;
 pub use lease::{Claim, LEASE_VERSION, Lease, LeaseHolder};
 pub use location::Location;
-#[cfg(feature = "web")]
+#[cfg(feature = "_web")]
 pub use location::provide_tls;
 pub use manifest::{
     ArchivedLog, ArchivedPack, GarbageChunks, GarbagePack, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest,

@@ -55,9 +55,11 @@ struct Seen {
 }
 
 impl Log {
-    /// The position before its first chunk, where the log of all earlier epochs ended; the highest if it has none.
+    /// The position before its first chunk that is there: the log of all earlier epochs ended there or before. The highest
+    /// if it has none. What stands in chunks that are gone was covered by packs that were listed, so that a pack which reaches as far
+    /// is not refused for it.
     fn began_after(&self) -> Lsn {
-        let first = self.runs.first().filter(|run| run.first == 1).and_then(|run| run.chunks.first());
+        let first = self.runs.first().and_then(|run| run.chunks.first());
         first.map_or(Lsn(u64::MAX), |first| Lsn(first.first.0 - 1))
     }
 }
@@ -250,9 +252,8 @@ pub(super) async fn close(
     let mut ends = Vec::new();
     for log in logs.iter().filter(|log| log.epoch < by) {
         if let Some(end) = tail.ends.iter().find(|end| end.epoch() == log.epoch) {
-            if Some(end.n()) != log.barrier {
-                ends.push(end.clone());
-            }
+            // Also where a barrier stands: it may be damaged, and then nobody gets past it.
+            ends.push(end.clone());
             continue;
         }
         if log.barrier.is_some() {

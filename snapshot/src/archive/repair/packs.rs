@@ -135,6 +135,9 @@ async fn members(
     Ok(is_whole.then_some(rows))
 }
 
+/// How often a pack is read that is not what its name says. Source: a decision, as for single keys.
+const LOOKS_MAX: u32 = 3;
+
 /// Reads all of a pack, and compares it with its name.
 async fn read_pack(
     client: &Client,
@@ -142,19 +145,24 @@ async fn read_pack(
     pack: &FoundPack,
     mend: bool,
 ) -> Result<Result<ArchivedPack, &'static str>, ArchiveError> {
-    let mut describing = Describing::new(pack.number, pack.bytes);
-    let through = client
-        .read_through(&keys.pack(pack.number, &pack.hash), pack.bytes, &pack.hash, |step| {
-            describing.step(step);
-            Ok(())
-        })
-        .await;
-    match through {
-        Ok(()) => {}
-        Err(ArchiveError::Damaged { reason, .. }) => return Ok(Err(reason)),
-        Err(ArchiveError::Missing { .. }) => return Ok(Err("it went while it was read")),
-        Err(error) => return Err(error),
-    }
+    let mut looks = 1;
+    let describing = loop {
+        let mut describing = Describing::new(pack.number, pack.bytes);
+        let through = client
+            .read_through(&keys.pack(pack.number, &pack.hash), pack.bytes, &pack.hash, |step| {
+                describing.step(step);
+                Ok(())
+            })
+            .await;
+        match through {
+            Ok(()) => break describing,
+            // It may have been spoilt on the way.
+            Err(ArchiveError::Damaged { .. }) if looks < LOOKS_MAX => looks += 1,
+            Err(ArchiveError::Damaged { reason, .. }) => return Ok(Err(reason)),
+            Err(ArchiveError::Missing { .. }) => return Ok(Err("it went while it was read")),
+            Err(error) => return Err(error),
+        }
+    };
     let (row, list) = describing.end();
     if mend && !list.is_empty() {
         let key = row.pieces_key(keys);

@@ -94,8 +94,26 @@ async fn log(client: &Client, keys: &Keys, epoch: Epoch) -> Result<Option<FoundL
     Ok(is_there.then_some(log))
 }
 
-/// The footer at the end of a pack, if there is one and it is this pack's.
+/// How often the end of a pack is read that is none. Source: a decision, as for single keys.
+const LOOKS_MAX: u32 = 3;
+
+/// The footer at the end of a pack, if there is one and it is this pack's. It may be spoilt on the way once.
 async fn footer(
+    client: &Client,
+    engine: EngineId,
+    key: &str,
+    number: PackNumber,
+    bytes: u64,
+) -> Result<Option<Footer>, ArchiveError> {
+    for _ in 1..LOOKS_MAX {
+        if let Some(footer) = read_footer(client, engine, key, number, bytes).await? {
+            return Ok(Some(footer));
+        }
+    }
+    read_footer(client, engine, key, number, bytes).await
+}
+
+async fn read_footer(
     client: &Client,
     engine: EngineId,
     key: &str,
