@@ -230,7 +230,6 @@ impl Catalog {
             highest: AtomicU64::new(plan.highest.max(voided.last().copied().unwrap_or_default()).0),
             unsettled,
         };
-        let wanted = catalog.pack_rows(&packs);
         let table = table.filter(|_| plan.table_fits);
         if table.is_none() && rows.is_some() {
             table_damage = Some(CatalogError::CatalogDamaged {
@@ -239,8 +238,8 @@ impl Catalog {
                 reason: "it names other packs than there are".to_owned(),
             });
         }
-        let view = catalog.start_table(table, rows, wanted, &mut table_damage)?;
-        catalog.swap(State { packs, view });
+        let state = catalog.start_table(table, rows, packs, &mut table_damage)?;
+        catalog.swap(state);
         let mut removed = Vec::new();
         if !options.read_only {
             removed.clone_from(&plan.remove);
@@ -253,30 +252,31 @@ impl Catalog {
     }
 
     /// Makes the table say what the footers say, before any pack is removed; a table that is missing
-    /// or unusable is replaced by an empty one. `None` where nothing may be written.
+    /// or unusable is replaced by an empty one, where anything may be written, and then the packs answer themselves.
     fn start_table(
         &self,
         table: Option<Table>,
         rows: Option<PackRows>,
-        wanted: PackRows,
+        packs: Arc<Packs>,
         damage: &mut Option<CatalogError>,
-    ) -> Result<Option<Arc<View>>, CatalogError> {
+    ) -> Result<State, CatalogError> {
         if let Some(table) = table {
+            let wanted = self.pack_rows(&packs);
             let ready = if self.options.read_only || rows.as_ref() == Some(&wanted) {
                 Ok(())
             } else {
                 table.set_packs(&wanted)
             };
             match ready.and_then(|()| Arc::new(table).view()) {
-                Ok(view) => return Ok(Some(Arc::new(view))),
+                Ok(view) => return Ok(State { packs, view: Some(Arc::new(view)) }),
                 Err(error) if error.cured_by_rebuild() => *damage = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        if self.options.read_only {
-            return Ok(None);
-        }
-        self.empty_table(&self.state().packs).map(Some)
+        // Also those that the table stood for, if it could be read so far.
+        let packs = Packs::clone(&packs).merged_as(&BTreeSet::new());
+        let view = if self.options.read_only { None } else { Some(self.empty_table(&packs)?) };
+        Ok(State { packs: Arc::new(packs), view })
     }
 
     /// Replaces the table by an empty one that counts none of `packs` as merged.

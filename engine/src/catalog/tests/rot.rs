@@ -1,6 +1,9 @@
 //! Flipped bits and lost files.
 
-use super::*;
+use super::{
+    super::{CATALOG_PATH, open_table},
+    *,
+};
 
 const OBJECTS: u64 = 6;
 
@@ -48,6 +51,26 @@ fn a_flipped_bit_in_the_table_is_never_believed() {
         opened.catalog.verify(&mut |_| ()).unwrap_or_else(|error| panic!("bit {bit}: {error}"));
     }
     assert!(damaged > 288, "{damaged} flips were met by a read");
+}
+
+#[test]
+fn a_table_that_fails_when_it_is_first_looked_into_stands_for_no_pack() {
+    let (image, model) = closed();
+    for read_only in [true, false] {
+        let disk = SimDisk::from_image(&image);
+        let catalog = open(&disk, read_only).unwrap().catalog;
+        let packs = Arc::clone(&catalog.state().packs);
+        assert!(packs.iter().any(|member| member.merged));
+        // What it says about the packs was read, and its rows are rotten.
+        let (table, rows) = open_table(&disk, ENGINE, catalog.options).unwrap().unwrap();
+        let (path, reason) = (CATALOG_PATH.to_owned(), "rotten".to_owned());
+        table.mark_broken(&CatalogError::CatalogDamaged { path, offset: 0, reason });
+        let mut damage = None;
+        let state = catalog.start_table(Some(table), Some(rows), packs, &mut damage).unwrap();
+        assert!(damage.is_some() && state.packs.iter().all(|member| !member.merged));
+        catalog.swap(state);
+        check(&catalog.snapshot(), &model, OBJECTS);
+    }
 }
 
 #[test]
