@@ -143,11 +143,6 @@ pub fn run_on(seed: u64, lie: Option<Lie>) -> Result<Report, String> {
     Ok(Report { hash: *run.log.finalize().as_bytes(), tally: run.tally })
 }
 
-/// Whether this error says that nothing was done.
-fn did_not_happen(error: &Error) -> bool {
-    matches!(error, Error::NoSpace { .. })
-}
-
 impl Run {
     fn note(&mut self, what: &str) {
         self.log.update(what.as_bytes());
@@ -338,12 +333,8 @@ impl Run {
                 self.certain(1);
                 Ok(())
             }
-            Err(error) => {
-                if did_not_happen(&error) {
-                    self.open.pop();
-                }
-                Err(error)
-            }
+            // Whether it happened is not known.
+            Err(error) => Err(error),
         }
     }
 
@@ -369,17 +360,17 @@ impl Run {
             let wrote = gate.lsn() > Lsn(0);
             let waited = gate.wait();
             let before = self.newest().clone();
-            // One that failed before it was in the log did not happen. What comes behind it may have.
-            if wrote || waited.is_ok() && outcome.is_ok() {
+            // One that failed before it was in the log did not happen, and what comes behind it may have. One that the log
+            // failed with may be in it.
+            let may_be = match &waited {
+                Ok(()) => wrote || outcome.is_ok(),
+                Err(error) => wrote && matches!(error, Error::Poisoned { .. } | Error::Closed),
+            };
+            if may_be {
                 self.expect(&step);
             }
             match waited {
-                Err(error) => {
-                    if did_not_happen(&error) && wrote {
-                        self.open.pop();
-                    }
-                    outcome = Err(error);
-                }
+                Err(error) => outcome = Err(error),
                 // One that wrote nothing says nothing of those before it.
                 Ok(()) if *self.newest() != before => certain = self.open.len(),
                 Ok(()) => {}
