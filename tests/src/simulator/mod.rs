@@ -340,14 +340,19 @@ impl Run {
 
     /// Several commits before any is waited for, as of several callers.
     fn burst(&mut self, world: &World) -> Result<(), Error> {
-        let mut asked: Vec<(Step, Gated<()>)> = Vec::new();
+        let mut asked: Vec<(Step, Gated<()>, bool)> = Vec::new();
         let mut outcome = Ok(());
         for _ in 0..2 + self.draw.below(6) {
             let step = self.shape.commit(&mut self.draw);
             self.tally.steps += 1;
             self.log.update(format!("{step:?}").as_bytes());
+            let appended = Lsn(world.engine().stats().appended_lsn);
             match world.submit(&step) {
-                Ok(gate) => asked.push((step, gate)),
+                Ok(gate) => {
+                    // Else it waits for what it has seen, with what it was told.
+                    let wrote = gate.lsn() > appended;
+                    asked.push((step, gate, wrote));
+                }
                 // Not even the object could be named.
                 Err(error) => {
                     outcome = Err(error);
@@ -356,8 +361,7 @@ impl Run {
             }
         }
         let mut certain = 0;
-        for (step, gate) in asked {
-            let wrote = gate.lsn() > Lsn(0);
+        for (step, gate, wrote) in asked {
             let waited = gate.wait();
             let before = self.newest().clone();
             // One that failed before it was in the log did not happen, and what comes behind it may have. One that the log
