@@ -125,10 +125,6 @@ impl Store for Ends {
         self.ask(Box::pin(async move { self.store.delete(key).await }))
     }
 
-    fn folders(&self) -> Answer<'_, Vec<String>> {
-        self.ask(Box::pin(async move { self.store.folders().await }))
-    }
-
     fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing> {
         self.ask(Box::pin(async move { self.store.list(folder).await }))
     }

@@ -1,18 +1,15 @@
 //! Looking after an archive: who has it, whether it is whole, and what it need not keep.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lineal_snapshot::{
     BlockCache, EntryKey, EntryValue, Pack, PackNumber,
-    archive::{
-        ArchiveDamage, Claim, Lease, Tier, TierOptions, collect_garbage, scrub as scrub_all, take_over,
-    },
+    archive::{ArchiveDamage, Lease, Tier, TierOptions, collect_garbage, scrub as scrub_all, take_over},
 };
 use lineal_wal::{Disk, EngineId, Micros, RealDisk};
 
 use super::{
     ArchiveOptions, Points,
-    opening::holder_of,
     reading::{Reading, load},
     restore::{points_of, remove_folder},
 };
@@ -233,14 +230,7 @@ pub fn gc(from: &ArchiveOptions, engine: Option<EngineId>, dry_run: bool) -> Res
     let reading = Reading::open(from, &settings.random, engine)?;
     let (client, id, now) = (reading.connection.client.clone(), reading.engine, (settings.clock)());
     let grace = from.service.grace.into();
-    let claim = Claim {
-        engine: id,
-        above: reading.manifest.epoch,
-        holder: from.holder.clone().unwrap_or_else(|| holder_of(std::path::Path::new("gc"))),
-        now,
-        lasts: from.service.term.lasts.into(),
-        force: from.force,
-    };
+    let claim = from.claim(id, reading.manifest.epoch, from.holder_in(Path::new("gc")), now);
     let found = reading.connection.runtime.run(async move {
         if dry_run {
             let mut manifest = load(&client, id).await?;

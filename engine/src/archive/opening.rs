@@ -11,8 +11,8 @@ use std::{collections::BTreeSet, path::Path};
 use lineal_snapshot::{
     PackNumber,
     archive::{
-        ArchiveError, Calls, ChunkBook, ChunkHash, Claim, Keys, Manifest, ManifestWriter, Tier, TierOptions,
-        Writer, probe, take_over,
+        ArchiveError, Calls, ChunkBook, ChunkHash, Keys, Manifest, ManifestWriter, Tier, TierOptions, Writer,
+        probe, take_over,
     },
 };
 use lineal_wal::{Comparison, Disk, EngineId, Epoch, Log, LogOptions, Lsn};
@@ -103,7 +103,7 @@ impl Opening {
             TierOptions { cache_bytes: if read_only { 0 } else { options.cache_bytes } },
         );
         tier.set_archived(&visible);
-        let holder = options.holder.clone().unwrap_or_else(|| holder_of(dir));
+        let holder = options.holder_in(dir);
         Ok(Opening {
             options: options.clone(),
             connection,
@@ -147,14 +147,7 @@ impl Opening {
             None => BTreeSet::new(),
         };
         let (client, durable) = (self.connection.client.clone(), log.durable());
-        let claim = Claim {
-            engine: self.engine,
-            above: log.epoch(),
-            holder: self.holder.clone(),
-            now: (self.clock)(),
-            lasts: self.options.service.term.lasts.into(),
-            force: self.options.force,
-        };
+        let claim = self.options.claim(self.engine, log.epoch(), self.holder.clone(), (self.clock)());
         let engine = self.engine;
         let (writer, chunks, late) = self.connection.runtime.run(async move {
             let (mut chunks, mut late) = (Vec::new(), Vec::new());
@@ -327,11 +320,4 @@ fn ahead(engine: EngineId) -> ArchiveError {
         key: Keys(engine).manifest(),
         reason: "it holds commits that this directory lacks, which is an older copy or lost its end; restore from the archive",
     }
-}
-
-/// Machine and directory.
-pub(super) fn holder_of(dir: &Path) -> String {
-    let machine = rustix::system::uname();
-    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    format!("{}:{}", machine.nodename().to_string_lossy(), dir.display())
 }

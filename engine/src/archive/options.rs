@@ -1,12 +1,12 @@
 //! How an engine keeps its archive.
 
-use std::{fmt, future::Future, sync::mpsc, time::Duration};
+use std::{fmt, future::Future, path::Path, sync::mpsc, time::Duration};
 
 use lineal_snapshot::archive::{
-    ArchiveError, Client, LeaseTerm, Location, Pace, Patience, RealPace, Runtime, ServiceOptions, Store,
-    engines,
+    ArchiveError, Claim, Client, LeaseTerm, Location, Pace, Patience, RealPace, Runtime, ServiceOptions,
+    Store, engines,
 };
-use lineal_wal::EngineId;
+use lineal_wal::{EngineId, Epoch, Micros};
 
 use crate::{
     Options, Result,
@@ -33,8 +33,8 @@ pub struct ArchiveOptions {
     patience: Patience,
     pub(super) local_bytes: Option<u64>,
     pub(super) cache_bytes: u64,
-    pub(super) force: bool,
-    pub(super) holder: Option<String>,
+    force: bool,
+    holder: Option<String>,
     pace: Option<Arc<dyn Pace>>,
 }
 
@@ -57,6 +57,7 @@ impl fmt::Debug for ArchiveOptions {
 
 /// Source: a decision; a few thousand of the smallest reads from a store.
 const CACHE_BYTES: u64 = 256 << 20;
+
 impl ArchiveOptions {
     /// In the object store at `location`, with the defaults.
     #[must_use]
@@ -165,6 +166,16 @@ impl ArchiveOptions {
         self
     }
 
+    /// Who has the lease, of a directory that nobody has named anything else for.
+    pub(super) fn holder_in(&self, dir: &Path) -> String {
+        self.holder.clone().unwrap_or_else(|| holder_of(dir))
+    }
+
+    /// What the archive is taken over with.
+    pub(super) fn claim(&self, engine: EngineId, above: Epoch, holder: String, now: Micros) -> Claim {
+        Claim { engine, above, holder, now, lasts: self.service.term.lasts.into(), force: self.force }
+    }
+
     /// Starts the thread that talks to the store; sends nothing.
     pub(super) fn connect(&self, random: &Random) -> Result<Connection> {
         let store = self.open_store()?;
@@ -182,6 +193,13 @@ impl ArchiveOptions {
             Place::Store(store) => Arc::clone(store),
         })
     }
+}
+
+/// Machine and directory.
+fn holder_of(dir: &Path) -> String {
+    let machine = rustix::system::uname();
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    format!("{}:{}", machine.nodename().to_string_lossy(), dir.display())
 }
 
 /// Options of an engine that is opened for one look at an archive: it walks through everything once and keeps little.

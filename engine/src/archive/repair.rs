@@ -10,7 +10,6 @@ use lineal_wal::{EngineId, Epoch, Lsn};
 use super::{
     ArchiveOptions,
     note::Note,
-    opening::holder_of,
     options::Connection,
     reading::only_engine,
     roots::{self, Recovered},
@@ -80,48 +79,39 @@ pub fn repair(from: &ArchiveOptions, engine: Option<EngineId>, dry_run: bool) ->
         Ok(manifest) => return Ok(Repaired::nothing(&manifest)),
         Err(loss) => loss,
     };
-    let claim = Claim {
-        engine,
-        above: Epoch(0),
-        holder: from.holder.clone().unwrap_or_else(|| holder_of(Path::new("repair"))),
-        now: (settings.clock)(),
-        lasts: from.service.term.lasts.into(),
-        force: from.force,
-    };
+    let claim = from.claim(engine, Epoch(0), from.holder_in(Path::new("repair")), (settings.clock)());
     make_anew(&connection, claim, loss, dry_run)
 }
 
 fn make_anew(connection: &Connection, claim: Claim, loss: Loss, dry_run: bool) -> Result<Repaired> {
     let (client, was) = (connection.client.clone(), loss.reason.clone());
-    let (repair, gathered) = connection.runtime.run(async move {
+    let (mut repair, gathered) = connection.runtime.run(async move {
         let mut repair = Repair::begin(client, &claim, loss, dry_run).await?;
         let gathered = repair.gather().await;
         Ok((repair, gathered))
     })?;
-    let mut repaired = None;
-    let made = gathered.map_err(crate::Error::from).and_then(|mut remains| {
+    let said = gathered.map_err(crate::Error::from).and_then(|mut remains| {
         add_note(connection, &mut remains)?;
-        let Remains { manifest, chunks, last, left_out, .. } = &mut remains;
-        let mut said = Repaired::of(manifest, Some(was), *chunks, *last);
-        said.left_out = left_out.drain(..).map(|LeftOut { key, reason }| (key, reason)).collect();
-        repaired = Some(said);
-        Ok(remains.manifest)
+        let mut said = Repaired::of(&remains.manifest, Some(was), remains.chunks, remains.last);
+        said.left_out = remains.left_out.into_iter().map(|LeftOut { key, reason }| (key, reason)).collect();
+        Ok((remains.manifest, said))
     });
-    let ended = connection.runtime.run(async move {
-        let mut repair = repair;
-        let ended = match made {
-            Ok(manifest) => Ok(repair.end(manifest).await),
-            Err(error) => Err(error),
+    let (manifest, said) = match said {
+        Ok((manifest, said)) => (Some(manifest), Ok(said)),
+        Err(error) => (None, Err(error)),
+    };
+    connection.runtime.run(async move {
+        let ended = match manifest {
+            Some(manifest) => repair.end(manifest).await,
+            None => Ok(()),
         };
         // What the work came to counts. A lease that cannot be given back ends by itself.
         if let Err(error) = repair.give_back().await {
             tracing::warn!(%error, "the lease was not given back");
         }
-        Ok(ended)
+        ended
     })?;
-    ended??;
-    // It is there where the manifest was made.
-    repaired.ok_or_else(|| ArchiveError::Closed.into())
+    said
 }
 
 /// Says in the manifest how far the tree of roots is, and of what parts. Where it is not whole there are no proofs until an

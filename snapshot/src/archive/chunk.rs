@@ -279,10 +279,7 @@ impl LogEnd {
             // It was spoilt on the way, and is whole.
             return Err(ArchiveError::Diverged { key, reason: "it is not damaged any more: repair again" });
         }
-        let Some(tag) = found.tag else {
-            let reason = "it tells no entity tags";
-            return Err(ArchiveError::Unsuitable { store: client.name().to_owned(), reason });
-        };
+        let tag = found.tag.ok_or_else(|| client.tells_no_tags())?;
         let aside = Keys(self.place.engine).damaged_chunk(self.place.epoch, self.place.n);
         send_bytes(client, &aside, found.bytes).await?;
         let barrier = self.place.wrap(BARRIER, client.nonce(), &[by.0], &[])?;

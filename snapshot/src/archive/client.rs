@@ -351,8 +351,8 @@ impl Client {
         let mut trying = self.trying("list", "its folders");
         loop {
             add(&self.counters.lists, 1);
-            match self.in_time(0, self.store.folders()).await {
-                Ok(names) => return Ok(names),
+            match self.in_time(0, self.store.list("")).await {
+                Ok(listing) => return Ok(listing.folders),
                 Err(error) => trying.after(error).await?,
             }
         }
@@ -372,6 +372,11 @@ impl Client {
                 Err(error) => trying.after(error).await?,
             }
         }
+    }
+
+    /// What a store is refused with that names no states of its keys.
+    pub(super) fn tells_no_tags(&self) -> ArchiveError {
+        ArchiveError::Unsuitable { store: self.name().to_owned(), reason: "it tells no entity tags" }
     }
 
     /// One attempt to put, for the [probe](super::probe), which wants the store's own answer.
@@ -448,7 +453,7 @@ impl Client {
 }
 
 /// How often bytes that fail their check are read before they count as damaged. Source: a decision.
-const DOUBTS_MAX: u32 = 3;
+pub(super) const DOUBTS_MAX: u32 = 3;
 
 /// What a read of unknown length may carry, for its limit in time. Source: a chunk of the default size.
 const WHOLE_BYTES: u64 = 4 << 20;

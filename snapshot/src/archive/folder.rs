@@ -113,10 +113,6 @@ impl Store for Folder {
         self.work(move |place| place.remove(&key))
     }
 
-    fn folders(&self) -> Answer<'_, Vec<String>> {
-        self.work(|place| place.list("").map(|listing| listing.folders).map_err(said))
-    }
-
     fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing> {
         let folder = folder.to_owned();
         self.work(move |place| place.list(&folder).map_err(said))

@@ -143,7 +143,7 @@ impl Lease {
                     Created::Won(tag) => Some(tag),
                     Created::Taken(_) => None,
                 },
-                Some(None) => return Err(no_tags(client)),
+                Some(None) => return Err(client.tells_no_tags()),
                 Some(Some(tag)) => match client.replace(&key, &tag, bytes).await? {
                     Replaced::Won(tag) => Some(tag),
                     Replaced::Lost(_) => None,
@@ -235,7 +235,7 @@ impl Lease {
                         return Err(ArchiveError::Diverged { key, reason });
                     }
                     // Nobody else has this epoch: an earlier change of ours arrived after all.
-                    self.tag = found.tag.ok_or_else(|| no_tags(client))?;
+                    self.tag = found.tag.ok_or_else(|| client.tells_no_tags())?;
                 }
             }
         }
@@ -270,8 +270,4 @@ fn next(claim: &Claim, old: Option<&State>, nonce: [u8; 16]) -> Result<State, Ar
         return Err(ArchiveError::Damaged { key, reason: "it leaves no epoch to write in" });
     };
     Ok(State { engine: claim.engine, epoch, nonce, until, open, holder: claim.holder.clone() })
-}
-
-fn no_tags(client: &Client) -> ArchiveError {
-    ArchiveError::Unsuitable { store: client.name().to_owned(), reason: "it tells no entity tags" }
 }

@@ -140,14 +140,6 @@ impl Store for Remote {
         Box::pin(async move { self.store.delete(&self.path(key)).await.map_err(said) })
     }
 
-    fn folders(&self) -> Answer<'_, Vec<String>> {
-        Box::pin(async move {
-            let listed = self.store.list_with_delimiter(Some(&self.prefix)).await.map_err(said)?;
-            let name = |path: &Path| path.parts().next_back().map(|part| part.as_ref().to_owned());
-            Ok(listed.common_prefixes.iter().filter_map(name).collect())
-        })
-    }
-
     fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing> {
         Box::pin(async move {
             let folder = self.path(folder);

@@ -24,14 +24,17 @@ impl Tag {
     /// says nothing: other stores, and some ways of encryption, make their tags of something else.
     #[must_use]
     pub fn is_digest_of(&self, bytes: &[u8]) -> bool {
-        let digest = self.0.trim_matches('"');
-        let is_one = digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
-        is_one && digest.eq_ignore_ascii_case(&md5_hex(bytes))
+        let bare = |tag: &Tag| tag.0.trim_matches('"').to_ascii_lowercase();
+        // Only what is as long as one is worth the hashing.
+        self.0.trim_matches('"').len() == 32 && bare(self) == bare(&Tag::digest_of(bytes))
     }
-}
 
-pub(super) fn md5_hex(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    /// The tag that such a store gives to these bytes.
+    #[must_use]
+    pub fn digest_of(bytes: &[u8]) -> Tag {
+        let digest: String = Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Tag(format!("\"{digest}\""))
+    }
 }
 
 /// When a put may take place.
@@ -152,11 +155,8 @@ pub trait Store: Send + Sync + Debug {
     /// Removes a key; one that does not exist is fine.
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
 
-    /// The names of the folders directly below the store's prefix, by a listing that does not go into them. For finding
-    /// what nothing names any more.
-    fn folders(&self) -> Answer<'_, Vec<String>>;
-
-    /// What stands directly below a folder, such as `"0f…/packs"`, in any order; nothing, if there is no such folder. For
-    /// the repair of an archive whose manifest is lost; nothing else lists.
+    /// What stands directly below a folder, such as `"0f…/packs"`, or, for `""`, below the store's prefix, in any order;
+    /// nothing, if there is no such folder. It does not go into the folders. For finding engines that nothing names any more,
+    /// and the repair of an archive whose manifest is lost; nothing else lists.
     fn list<'a>(&'a self, folder: &'a str) -> Answer<'a, Listing>;
 }

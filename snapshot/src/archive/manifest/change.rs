@@ -35,7 +35,7 @@ impl ManifestWriter {
         let Some((manifest, tag)) = found else {
             return Ok(None);
         };
-        let tag = tag.ok_or_else(|| no_tags(client))?;
+        let tag = tag.ok_or_else(|| client.tells_no_tags())?;
         Ok(Some(Self { manifest, tag, unsettled: Vec::new() }))
     }
 
@@ -53,7 +53,7 @@ impl ManifestWriter {
             Created::Won(tag) => (first, Some(tag)),
             Created::Taken(Found { bytes, tag }) => (Manifest::decode(first.engine, &bytes)?, tag),
         };
-        Ok(Self { manifest, tag: tag.ok_or_else(|| no_tags(client))?, unsettled: Vec::new() })
+        Ok(Self { manifest, tag: tag.ok_or_else(|| client.tells_no_tags())?, unsettled: Vec::new() })
     }
 
     /// Stores a manifest where there is none that can be read: over what stands under `over`, or where nothing does.
@@ -169,7 +169,7 @@ impl ManifestWriter {
                 Replaced::Lost(Some(found)) => {
                     let manifest = Manifest::decode(next.engine, &found.bytes)?;
                     self.check_other(&key, epoch, &manifest)?;
-                    let tag = found.tag.ok_or_else(|| no_tags(client))?;
+                    let tag = found.tag.ok_or_else(|| client.tells_no_tags())?;
                     *self = Self { manifest, tag, unsettled: Vec::new() };
                 }
             }
@@ -223,7 +223,7 @@ pub(in crate::archive) async fn read_back(
                 return Ok(None);
             }
             if found.bytes.len() >= NONCE_END && bytes.starts_with(&found.bytes) {
-                return found.tag.map(Some).ok_or_else(|| no_tags(client));
+                return found.tag.map(Some).ok_or_else(|| client.tells_no_tags());
             }
             // Ours was there, and a newer writer has replaced it since.
             if let Ok(other) = Manifest::decode(stored.engine, &found.bytes)
@@ -236,8 +236,4 @@ pub(in crate::archive) async fn read_back(
         client.pause(look).await;
     }
     Err(ArchiveError::Damaged { key: key.to_owned(), reason: "it does not read back as it was stored" })
-}
-
-fn no_tags(client: &Client) -> ArchiveError {
-    ArchiveError::Unsuitable { store: client.name().to_owned(), reason: "it tells no entity tags" }
 }

@@ -49,10 +49,7 @@ pub async fn find_loss(client: &Client, engine: EngineId) -> Result<Result<Manif
     let Some(found) = client.get(&key).await? else {
         return Err(ArchiveError::Diverged { key, reason: "it changes while it is looked at" });
     };
-    let Some(tag) = found.tag else {
-        let reason = "it tells no entity tags";
-        return Err(ArchiveError::Unsuitable { store: client.name().to_owned(), reason });
-    };
+    let tag = found.tag.ok_or_else(|| client.tells_no_tags())?;
     match Manifest::decode(engine, &found.bytes) {
         // It was spoilt on the way.
         Ok(manifest) => Ok(Ok(manifest)),

@@ -4,7 +4,7 @@
 //! what the list was. Packs are newer by epoch first: a writer that was fenced off may have stored a pack that nobody
 //! ever listed, and of its number and above there may be others by now.
 
-use super::super::client::Client;
+use super::super::client::{Client, DOUBTS_MAX};
 use super::super::error::ArchiveError;
 use super::super::key::Keys;
 use super::super::manifest::ArchivedPack;
@@ -135,9 +135,6 @@ async fn members(
     Ok(is_whole.then_some(rows))
 }
 
-/// How often a pack is read that is not what its name says. Source: a decision, as for single keys.
-const LOOKS_MAX: u32 = 3;
-
 /// Reads all of a pack, and compares it with its name.
 async fn read_pack(
     client: &Client,
@@ -157,7 +154,7 @@ async fn read_pack(
         match through {
             Ok(()) => break describing,
             // It may have been spoilt on the way.
-            Err(ArchiveError::Damaged { .. }) if looks < LOOKS_MAX => looks += 1,
+            Err(ArchiveError::Damaged { .. }) if looks < DOUBTS_MAX => looks += 1,
             Err(ArchiveError::Damaged { reason, .. }) => return Ok(Err(reason)),
             Err(ArchiveError::Missing { .. }) => return Ok(Err("it went while it was read")),
             Err(error) => return Err(error),

@@ -94,26 +94,8 @@ async fn log(client: &Client, keys: &Keys, epoch: Epoch) -> Result<Option<FoundL
     Ok(is_there.then_some(log))
 }
 
-/// How often the end of a pack is read that is none. Source: a decision, as for single keys.
-const LOOKS_MAX: u32 = 3;
-
-/// The footer at the end of a pack, if there is one and it is this pack's. It may be spoilt on the way once.
+/// The footer at the end of a pack, if there is one and it is this pack's.
 async fn footer(
-    client: &Client,
-    engine: EngineId,
-    key: &str,
-    number: PackNumber,
-    bytes: u64,
-) -> Result<Option<Footer>, ArchiveError> {
-    for _ in 1..LOOKS_MAX {
-        if let Some(footer) = read_footer(client, engine, key, number, bytes).await? {
-            return Ok(Some(footer));
-        }
-    }
-    read_footer(client, engine, key, number, bytes).await
-}
-
-async fn read_footer(
     client: &Client,
     engine: EngineId,
     key: &str,
@@ -122,27 +104,52 @@ async fn read_footer(
 ) -> Result<Option<Footer>, ArchiveError> {
     let mut from = bytes.saturating_sub(END_BYTES);
     loop {
-        let end = match client.get_range(key, from..bytes, |_| true).await {
+        // What reads as no footer may be spoilt on the way, and is read again.
+        let reads = |end: &[u8]| !matches!(footer_in(end, from, bytes), Found::Nothing);
+        let end = match client.get_range(key, from..bytes, reads).await {
             Ok(end) => end,
             Err(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let frame_bytes = end.last_chunk::<FRAME_TAIL_BYTES>().and_then(frame_bytes_from_tail);
-        let Some(frame_at) = frame_bytes.and_then(|frame| bytes.checked_sub(frame)) else { return Ok(None) };
-        if frame_at < from {
-            from = frame_at;
-            continue;
-        }
-        let frame = usize::try_from(frame_at - from).ok().and_then(|at| end.get(at..)).unwrap_or_default();
-        return match decode_frame(frame) {
-            FrameFound::Newer(found) => {
+        return match footer_in(&end, from, bytes) {
+            Found::Nothing => Ok(None),
+            Found::From(start) => {
+                from = start;
+                continue;
+            }
+            Found::Newer(found) => {
                 Err(ArchiveError::NewerVersion { key: key.to_owned(), found, known: PACK_VERSION })
             }
-            FrameFound::Valid(footer) => {
+            Found::Footer(footer) => {
                 let is_its = (footer.engine, footer.number, footer.file_bytes) == (engine, number, bytes);
                 Ok(is_its.then_some(*footer))
             }
-            FrameFound::Invalid => Ok(None),
         };
+    }
+}
+
+/// What the end of a pack says.
+enum Found {
+    Nothing,
+    /// The frame begins here, before what was read.
+    From(u64),
+    Newer(u16),
+    Footer(Box<Footer>),
+}
+
+/// The footer in the last bytes of a pack of so many, which begin at `from`.
+fn footer_in(end: &[u8], from: u64, bytes: u64) -> Found {
+    let frame_bytes = end.last_chunk::<FRAME_TAIL_BYTES>().and_then(frame_bytes_from_tail);
+    let Some(frame_at) = frame_bytes.and_then(|frame| bytes.checked_sub(frame)) else {
+        return Found::Nothing;
+    };
+    if frame_at < from {
+        return Found::From(frame_at);
+    }
+    let frame = usize::try_from(frame_at - from).ok().and_then(|at| end.get(at..)).unwrap_or_default();
+    match decode_frame(frame) {
+        FrameFound::Newer(found) => Found::Newer(found),
+        FrameFound::Valid(footer) => Found::Footer(footer),
+        FrameFound::Invalid => Found::Nothing,
     }
 }
