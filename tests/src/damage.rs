@@ -197,13 +197,21 @@ impl Histogram {
     }
 }
 
-/// Opens the disk and reads everything in every way there is; never panics.
-pub fn look(disk: &SimDisk, read_only: bool, state: &State) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| look_inside(disk, read_only, state))).unwrap_or_else(|panic| {
+/// Does something that may panic, and then says so.
+///
+/// # Errors
+/// The text of the panic.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-        Outcome::Bad(format!("it panicked: {text}"))
+        format!("it panicked: {text}")
     })
+}
+
+/// Opens the disk and reads everything in every way there is; never panics.
+pub fn look(disk: &SimDisk, read_only: bool, state: &State) -> Outcome {
+    caught(|| look_inside(disk, read_only, state)).unwrap_or_else(Outcome::Bad)
 }
 
 fn look_inside(disk: &SimDisk, read_only: bool, state: &State) -> Outcome {

@@ -1,15 +1,13 @@
 //! Runs the simulator for as long as one likes: `cargo run -p lineal-tests --release -- soak --minutes 60`.
 
 use std::{
-    panic::catch_unwind,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
 use clap::{Parser, Subcommand};
-use lineal_tests::simulator::{self, Report, Tally};
+use lineal_tests::simulator;
 
 /// Looks for seeds of the simulator that break a promise
 #[derive(Debug, Parser)]
@@ -43,7 +41,7 @@ enum Command {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Soak { minutes, seed } => soak(minutes, seed.unwrap_or_else(of_the_clock)),
-        Command::Replay { seed } => match run(seed) {
+        Command::Replay { seed } => match simulator::run(seed) {
             Ok(report) => {
                 let hash: String = report.hash.iter().map(|byte| format!("{byte:02x}")).collect();
                 println!("seed {seed}: nothing found; hash {hash}; {:?}", report.tally);
@@ -62,42 +60,22 @@ fn of_the_clock() -> u64 {
     since.map_or(1, |since| since.as_nanos() as u64)
 }
 
-/// A seed; a panic is found, too.
-fn run(seed: u64) -> Result<Report, String> {
-    catch_unwind(|| simulator::run(seed)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-        Err(format!("it panicked: {text}"))
-    })
-}
-
 fn soak(minutes: u64, first: u64) -> ExitCode {
     let end = Instant::now() + Duration::from_secs(60 * minutes);
     let (next, found) = (AtomicU64::new(first), AtomicU64::new(0));
-    let one = || {
-        let mut tally = Tally::default();
-        while Instant::now() < end {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            match run(seed) {
-                Ok(report) => tally.add(&report.tally),
-                Err(why) => {
-                    found.fetch_add(1, Ordering::Relaxed);
-                    println!("seed {seed}: {why}");
-                }
+    let tally = simulator::run_all(
+        || (Instant::now() < end).then(|| next.fetch_add(1, Ordering::Relaxed)),
+        |seed, ended| {
+            if let Err(why) = ended {
+                found.fetch_add(1, Ordering::Relaxed);
+                println!("seed {seed}: {why}");
             }
             let done = seed - first + 1;
             if done.is_multiple_of(500) {
                 println!("{done} seeds, {} found something", found.load(Ordering::Relaxed));
             }
-        }
-        tally
-    };
-    let mut tally = Tally::default();
-    thread::scope(|scope| {
-        let threads = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).for_each(|one| tally.add(&one));
-    });
+        },
+    );
     let (seeds, found) = (next.into_inner() - first, found.into_inner());
     println!("{seeds} seeds from {first} on, {found} found something");
     println!("{tally:#?}");

@@ -39,11 +39,8 @@ pub fn options_at(disk: &SimDisk, seed: u64, time: &Arc<AtomicU64>) -> Options {
 
 /// An engine that steps are done on.
 pub struct World {
-    disk: SimDisk,
-    seed: u64,
-    archive: Option<ArchiveOptions>,
-    /// How it is opened again, where it was opened in a way of its own.
-    options: Option<Options>,
+    /// How it is opened again.
+    again: Options,
     engine: Option<Engine>,
 }
 
@@ -54,7 +51,7 @@ impl World {
     /// What opening says.
     pub fn open(disk: &SimDisk, seed: u64) -> Result<World> {
         let engine = options(disk, seed).open("simulated")?;
-        Ok(World { disk: disk.clone(), seed, archive: None, options: None, engine: Some(engine) })
+        Ok(World { again: options(disk, seed + 1), engine: Some(engine) })
     }
 
     /// Opens the engine that is on the disk with its archive, or, on an empty disk, the one that is in the archive.
@@ -62,24 +59,18 @@ impl World {
     /// # Errors
     /// What opening says.
     pub fn open_archived(disk: &SimDisk, seed: u64, archive: &ArchiveOptions, attach: bool) -> Result<World> {
-        let options = options(disk, seed).archive(archive.clone());
-        let engine = if attach { options.attach("simulated") } else { options.open("simulated") }?;
-        Ok(World {
-            disk: disk.clone(),
-            seed,
-            archive: Some(archive.clone()),
-            options: None,
-            engine: Some(engine),
-        })
+        let with = |seed| options(disk, seed).archive(archive.clone());
+        let engine = if attach { with(seed).attach("simulated") } else { with(seed).open("simulated") }?;
+        Ok(World { again: with(seed + 1), engine: Some(engine) })
     }
 
-    /// Opens what is on the disk that these options name.
+    /// Opens what is on the disk that these options name, now and whenever it is opened again.
     ///
     /// # Errors
     /// What opening says.
-    pub fn open_with(disk: &SimDisk, options: Options) -> Result<World> {
+    pub fn open_with(options: Options) -> Result<World> {
         let engine = options.clone().open("simulated")?;
-        Ok(World { disk: disk.clone(), seed: 0, archive: None, options: Some(options), engine: Some(engine) })
+        Ok(World { again: options, engine: Some(engine) })
     }
 
     /// Does a commit of one object and does not wait for it.
@@ -155,12 +146,7 @@ impl World {
                 if let Some(engine) = self.engine.take() {
                     engine.close()?;
                 }
-                let again = || options(&self.disk, self.seed + 1);
-                let mut options = self.options.clone().unwrap_or_else(again);
-                if let Some(archive) = &self.archive {
-                    options = options.archive(archive.clone());
-                }
-                self.engine = Some(options.open("simulated")?);
+                self.engine = Some(self.again.clone().open("simulated")?);
                 Ok(())
             }
         }

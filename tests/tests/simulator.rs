@@ -1,36 +1,16 @@
 //! The simulator: some seeds of it, and that a seed says everything. `lineal-tests soak` runs more.
 
-use lineal_tests::{
-    liar::Lie,
-    simulator::{self, Tally},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Runs these seeds on all processors.
-fn run(seeds: std::ops::Range<u64>) -> Tally {
-    let next = std::sync::atomic::AtomicU64::new(seeds.start);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let one = || {
-        let mut tally = Tally::default();
-        loop {
-            let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if seed >= seeds.end {
-                return tally;
-            }
-            let report = simulator::run(seed).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-            tally.add(&report.tally);
-        }
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
-        let mut all = Tally::default();
-        threads.into_iter().for_each(|thread| all.add(&thread.join().unwrap()));
-        all
-    })
-}
+use lineal_tests::{liar::Lie, simulator};
 
 #[test]
 fn no_seed_finds_anything() {
-    let tally = run(0..150);
+    let next = AtomicU64::new(0);
+    let tally = simulator::run_all(
+        || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < 150),
+        |seed, ended| assert!(ended.is_ok(), "seed {seed}: {ended:?}"),
+    );
     println!("{tally:?}");
     assert!(tally.cuts > 50 && tally.nested > 10 && tally.failed > 50 && tally.full > 5, "{tally:?}");
 }

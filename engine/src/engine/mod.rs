@@ -52,6 +52,9 @@ use crate::{
     transaction::commit,
 };
 
+/// How often the last handle's drop looks whether the engine's threads have ended.
+const LOOKS: Duration = Duration::from_millis(1);
+
 /// An open data directory. Cheap to clone; all clones are the same engine.
 ///
 /// ```
@@ -606,6 +609,22 @@ impl EngineInner {
         Ok(())
     }
 
+    /// Ends what the engine's threads do, and waits until none of them holds the engine, `limit` at most.
+    fn abandon(self: &Arc<Self>, limit: Duration) {
+        let until = Instant::now() + limit;
+        // Whoever is in the middle of merges, or was just called, finds it closed before the next one.
+        self.closed.store(true, Ordering::Release);
+        self.signal.stop();
+        self.deadlines.stop();
+        #[cfg(feature = "archive")]
+        if let Some(archive) = &self.archive {
+            archive.abandon(until);
+        }
+        while Arc::strong_count(self) > 1 && Instant::now() < until {
+            crate::sync::rest(LOOKS);
+        }
+    }
+
     fn close(self: &Arc<Self>) -> Result<()> {
         Inside::refuse(self.output.tag)?;
         if self.closed.load(Ordering::Acquire) {
@@ -637,27 +656,6 @@ impl EngineInner {
         #[cfg(feature = "archive")]
         let closed = closed.and(archived);
         packed.and(closed)
-    }
-}
-
-/// How often the last handle's drop looks whether the engine's threads have ended.
-const LOOKS: Duration = Duration::from_millis(1);
-
-impl EngineInner {
-    /// Ends what the engine's threads do, and waits until none of them holds the engine, `limit` at most.
-    fn abandon(self: &Arc<Self>, limit: Duration) {
-        let until = Instant::now() + limit;
-        // Whoever is in the middle of merges, or was just called, finds it closed before the next one.
-        self.closed.store(true, Ordering::Release);
-        self.signal.stop();
-        self.deadlines.stop();
-        #[cfg(feature = "archive")]
-        if let Some(archive) = &self.archive {
-            archive.abandon(until);
-        }
-        while Arc::strong_count(self) > 1 && Instant::now() < until {
-            crate::sync::rest(LOOKS);
-        }
     }
 }
 

@@ -12,10 +12,12 @@ mod shape;
 
 use std::{
     collections::BTreeSet,
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 use lineal::{Error, Gated, Micros, Options};
@@ -27,7 +29,7 @@ use lineal_wal::{
 use self::shape::Shape;
 use crate::{
     chooser::chooser,
-    damage::{Outcome, look},
+    damage::{Outcome, caught, look},
     draw::Draw,
     liar::{Liar, Lie},
     model::{self, State, Step},
@@ -109,7 +111,7 @@ struct Run {
     tally: Tally,
 }
 
-/// Runs a seed.
+/// Runs a seed. A panic is something wrong, too.
 ///
 /// # Errors
 /// What was wrong, with what it was about.
@@ -117,11 +119,44 @@ pub fn run(seed: u64) -> Result<Report, String> {
     run_on(seed, None)
 }
 
+/// Runs one seed after the other on all processors, for as long as `next` has one. `told` hears how each ended.
+pub fn run_all(
+    next: impl Fn() -> Option<u64> + Sync,
+    told: impl Fn(u64, &Result<Report, String>) + Sync,
+) -> Tally {
+    let one = || {
+        let mut tally = Tally::default();
+        while let Some(seed) = next() {
+            let ended = run(seed);
+            told(seed, &ended);
+            ended.iter().for_each(|report| tally.add(&report.tally));
+        }
+        tally
+    };
+    let mut all = Tally::default();
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        for thread in threads {
+            match thread.join() {
+                Ok(tally) => all.add(&tally),
+                // What was told has failed.
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    all
+}
+
 /// As [`run`], on a disk that may lie.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_on(seed: u64, lie: Option<Lie>) -> Result<Report, String> {
+    caught(|| run_inside(seed, lie))?
+}
+
+fn run_inside(seed: u64, lie: Option<Lie>) -> Result<Report, String> {
     let mut draw = Draw::new(seed);
     let shape = Shape::draw(&mut draw);
     let mut run = Run {
@@ -191,14 +226,14 @@ impl Run {
             }
             self.disk.power_off_at(self.disk.ops() + self.draw.below(60));
             let options = self.options();
-            let outcome = World::open_with(&self.disk, options);
+            let outcome = World::open_with(options);
             self.note(if outcome.is_ok() { "opened before a cut" } else { "cut while it opened" });
             drop(outcome);
             self.tally.nested += 1;
             self.crash();
         }
         let options = self.options();
-        let world = World::open_with(&self.disk, options).map_err(|error| format!("opening: {error}"))?;
+        let world = World::open_with(options).map_err(|error| format!("opening: {error}"))?;
         self.settle(&world)?;
         Ok(world)
     }

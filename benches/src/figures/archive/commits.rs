@@ -40,30 +40,15 @@ pub(super) fn measure(place: &Place) -> Result<Vec<Figure>> {
         let put = bare.put(chunk_bytes)?;
         let mut took: Vec<u64> = chunks.0.iter().map(|chunk| chunk.took.as_micros() as u64).collect();
         took.sort_unstable();
-        let p99 = percentile(&there.nanos, 0.99) as f64 / 1e6;
+        let beside = format!(
+            "bare PUT of {} KiB {put:.1} ms; {} PUTs of the log in the run, p50 {:.1} ms, p99 {:.1} ms",
+            chunk_bytes >> 10,
+            chunks.of(Kind::Put),
+            percentile(&took, 0.5) as f64 / 1e3,
+            percentile(&took, 0.99) as f64 / 1e3,
+        );
         let name = format!("archived-durable commits, {} in flight", number(in_flight as f64));
-        figures.push(Figure {
-            what: format!("{name}, p99"),
-            value: p99 / put,
-            unit: "× one PUT",
-            target: Target::AtMost(3.0),
-            beside: format!(
-                "{p99:.1} ms, p50 {:.1} ms; bare PUT of {} KiB {put:.1} ms; {} PUTs of the log in the run, p50 {:.1} ms, p99 {:.1} ms",
-                percentile(&there.nanos, 0.5) as f64 / 1e6,
-                chunk_bytes >> 10,
-                chunks.of(Kind::Put),
-                percentile(&took, 0.5) as f64 / 1e3,
-                percentile(&took, 0.99) as f64 / 1e3,
-            ),
-        });
-        let ideal = in_flight as f64 / (put / 1e3);
-        figures.push(Figure {
-            what: format!("{name}, sustained"),
-            value: there.rate,
-            unit: "/s",
-            target: Target::AtLeast((0.7 * ideal).min(here.rate)),
-            beside: format!("in flight / time of one PUT {}/s; local {}/s", number(ideal), number(here.rate)),
-        });
+        figures.extend(compared(&name, in_flight, put, (&here, &there), &beside));
     }
     archived.close()?;
     figures.extend(beside_slow(place, &local_objects, limit)?);
@@ -85,31 +70,41 @@ fn beside_slow(place: &Place, local_objects: &[Object], limit: Duration) -> Resu
         let here = Run::go(local_objects, in_flight, limit)?;
         let before = store.puts();
         let there = Run::go(&objects, in_flight, limit)?;
+        let beside = format!("{} PUTs in the run", store.puts() - before);
         let name = format!("beside a store of {put:.0} ms, {} in flight", number(in_flight as f64));
-        let p99 = percentile(&there.nanos, 0.99) as f64 / 1e6;
-        figures.push(Figure {
+        figures.extend(compared(&name, in_flight, put, (&here, &there), &beside));
+    }
+    drop(objects);
+    engine.close()?;
+    Ok(figures)
+}
+
+/// What commits took `there`, beside a PUT of `put` milliseconds and beside `here`, where nobody waits for a store.
+fn compared(
+    name: &str,
+    in_flight: usize,
+    put: f64,
+    (here, there): (&Run, &Run),
+    beside: &str,
+) -> [Figure; 2] {
+    let of = |share| percentile(&there.nanos, share) as f64 / 1e6;
+    let ideal = in_flight as f64 / (put / 1e3);
+    [
+        Figure {
             what: format!("{name}, p99"),
-            value: p99 / put,
+            value: of(0.99) / put,
             unit: "× one PUT",
             target: Target::AtMost(3.0),
-            beside: format!(
-                "{p99:.1} ms, p50 {:.1} ms; {} PUTs in the run",
-                percentile(&there.nanos, 0.5) as f64 / 1e6,
-                store.puts() - before
-            ),
-        });
-        let ideal = in_flight as f64 / (put / 1e3);
-        figures.push(Figure {
+            beside: format!("{:.1} ms, p50 {:.1} ms; {beside}", of(0.99), of(0.5)),
+        },
+        Figure {
             what: format!("{name}, sustained"),
             value: there.rate,
             unit: "/s",
             target: Target::AtLeast((0.7 * ideal).min(here.rate)),
             beside: format!("in flight / time of one PUT {}/s; local {}/s", number(ideal), number(here.rate)),
-        });
-    }
-    drop(objects);
-    engine.close()?;
-    Ok(figures)
+        },
+    ]
 }
 
 /// Commits of 100 bytes, so many in flight: one thread makes them, another sees their gates open.
