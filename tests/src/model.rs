@@ -1,6 +1,6 @@
 //! The plain model: what an engine should hold, kept in maps.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// One object as a reader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,12 +12,12 @@ pub struct ObjectState {
     /// Its entries.
     pub entries: Entries,
     /// What it was after each commit that is kept: whether it existed, and its entries. Not seen by [`visible`].
-    pub past: BTreeMap<u64, (bool, Entries)>,
+    pub past: BTreeMap<u64, Arc<(bool, Entries)>>,
     /// The object it is a fork of. Not seen by [`visible`].
     pub fork_of: Option<String>,
 }
 
-/// The entries of an object.
+/// The entries of an object. A row of its table is one of them, under a [name](row_name) that no key has.
 pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// All objects by name. One that was never written is not in it.
@@ -28,6 +28,8 @@ pub type State = BTreeMap<String, ObjectState>;
 pub enum Step {
     /// One transaction on one object.
     Commit(usize, Vec<Write>),
+    /// One transaction on the table of an object, which it makes where there is none.
+    Sql(usize, Vec<Row>),
     /// One transaction over two objects.
     Many([usize; 2], Vec<Write>),
     /// Delete the object.
@@ -61,6 +63,23 @@ pub enum Write {
     DeleteAll,
 }
 
+/// One change of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// Put a row, with a value that it did not have.
+    Put(i64, Vec<u8>),
+    /// Remove a row.
+    Remove(i64),
+}
+
+/// The entry that stands for there being a table.
+pub const TABLE: &[u8] = b"\0table";
+
+/// What a row of a table is called among the entries.
+pub fn row_name(number: i64) -> Vec<u8> {
+    format!("\0row {number:04}").into_bytes()
+}
+
 /// The name of an object by its number.
 pub fn name(object: usize) -> String {
     format!("object {object}")
@@ -70,6 +89,7 @@ pub fn name(object: usize) -> String {
 pub fn apply(state: &mut State, step: &Step) {
     match step {
         Step::Commit(object, writes) => commit(state, *object, writes),
+        Step::Sql(object, rows) => change_rows(state, *object, rows),
         Step::Many(objects, writes) => objects.iter().for_each(|object| commit(state, *object, writes)),
         Step::Delete(object) => {
             if let Some(object) = state.get_mut(&name(*object)).filter(|object| object.exists) {
@@ -84,7 +104,7 @@ pub fn apply(state: &mut State, step: &Step) {
                 && let Some(then) = object.past.get(seq).cloned()
             {
                 object.seq += 1;
-                (object.exists, object.entries) = then;
+                (object.exists, object.entries) = (*then).clone();
                 object.remember();
             }
         }
@@ -94,7 +114,7 @@ pub fn apply(state: &mut State, step: &Step) {
             if let (Some(then), true, true) = (then, empty, source != target) {
                 let target = state.entry(name(*target)).or_default();
                 target.seq += 1;
-                (target.exists, target.entries) = then;
+                (target.exists, target.entries) = (*then).clone();
                 target.fork_of = Some(name(*source));
                 target.remember();
             }
@@ -135,14 +155,27 @@ impl ObjectState {
     }
 
     fn remember(&mut self) {
-        self.past.insert(self.seq, (self.exists, self.entries.clone()));
+        self.past.insert(self.seq, Arc::new((self.exists, self.entries.clone())));
     }
 }
 
+fn change_rows(state: &mut State, object: usize, rows: &[Row]) {
+    let mut entries = entries_of(state, object);
+    let mut wrote = entries.insert(TABLE.to_vec(), Vec::new()).is_none();
+    for row in rows {
+        match row {
+            Row::Put(number, value) => {
+                wrote = true;
+                entries.insert(row_name(*number), value.clone());
+            }
+            Row::Remove(number) => wrote |= entries.remove(&row_name(*number)).is_some(),
+        }
+    }
+    settle(state, object, wrote, entries);
+}
+
 fn commit(state: &mut State, object: usize, writes: &[Write]) {
-    let mut entries: Entries =
-        state.get(&name(object)).map(|object| object.entries.clone()).unwrap_or_default();
-    entries.remove(PURGED);
+    let mut entries = entries_of(state, object);
     let mut wrote = false;
     for write in writes {
         match write {
@@ -161,6 +194,16 @@ fn commit(state: &mut State, object: usize, writes: &[Write]) {
             }
         }
     }
+    settle(state, object, wrote, entries);
+}
+
+fn entries_of(state: &State, object: usize) -> Entries {
+    let mut entries = state.get(&name(object)).map(|object| object.entries.clone()).unwrap_or_default();
+    entries.remove(PURGED);
+    entries
+}
+
+fn settle(state: &mut State, object: usize, wrote: bool, entries: Entries) {
     if wrote {
         let object = state.entry(name(object)).or_default();
         object.seq += 1;

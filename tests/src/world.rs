@@ -5,10 +5,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use lineal::{Bookmark, Engine, Error, Gated, Micros, Object, Options, Result, Tx, archive::ArchiveOptions};
+use lineal::{
+    Bookmark, Durability, Engine, Error, Gated, Micros, Object, Options, Result, Tx, View,
+    archive::ArchiveOptions,
+};
 use lineal_wal::sim::SimDisk;
 
-use crate::model::{Entries, ObjectState, State, Step, Write, name};
+use crate::model::{Entries, ObjectState, Row, State, Step, TABLE, Write, name, row_name};
 
 /// The namespace that tests write to.
 pub const NAMESPACE: &str = "world";
@@ -73,6 +76,15 @@ impl World {
         Ok(World { again: options, engine: Some(engine) })
     }
 
+    /// As [`open_with`](World::open_with), of the engine that is in the archive that the options name.
+    ///
+    /// # Errors
+    /// What attaching says.
+    pub fn attach_with(options: Options) -> Result<World> {
+        let engine = options.clone().attach("simulated")?;
+        Ok(World { again: options, engine: Some(engine) })
+    }
+
     /// Does a commit of one object and does not wait for it.
     ///
     /// # Errors
@@ -81,8 +93,28 @@ impl World {
     /// # Panics
     /// For any other step.
     pub fn submit(&self, step: &Step) -> Result<Gated<()>> {
-        let Step::Commit(object, writes) = step else { panic!("{step:?} is no commit") };
-        Ok(self.object(*object)?.transact(|tx| write_all(tx, writes)))
+        self.submit_with(step, Durability::Local)
+    }
+
+    /// As [`submit`](World::submit), and its gate opens when the commit is as durable as this.
+    ///
+    /// # Errors
+    /// What the engine says.
+    ///
+    /// # Panics
+    /// For any other step.
+    pub fn submit_with(&self, step: &Step, durability: Durability) -> Result<Gated<()>> {
+        let (Step::Commit(object, _) | Step::Sql(object, _)) = step else {
+            panic!("{step:?} is no commit of one object")
+        };
+        Ok(self.object(*object)?.transact(|tx| {
+            tx.durability(durability)?;
+            match step {
+                Step::Sql(_, rows) => write_rows(tx, rows),
+                Step::Commit(_, writes) => write_all(tx, writes),
+                _ => Ok(()),
+            }
+        }))
     }
 
     /// Whether there is an engine: not where opening it again has failed.
@@ -105,7 +137,7 @@ impl World {
     /// What the engine says.
     pub fn step(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::Commit(object, writes) => self.object(*object)?.transact(|tx| write_all(tx, writes)).wait(),
+            Step::Commit(..) | Step::Sql(..) => self.submit(step)?.wait(),
             Step::Many([left, right], writes) => {
                 let (left, right) = (self.object(*left)?, self.object(*right)?);
                 self.engine()
@@ -172,46 +204,59 @@ pub fn dump(engine: &Engine) -> Result<State> {
         Err(Error::NotFound { .. }) => return Ok(state),
         Err(error) => return Err(error),
     };
+    let mut total = 0;
     for info in namespace.objects()? {
         let info = info?;
         let object = namespace.by_id(info.id)?;
-        let forward: Vec<(Vec<u8>, Vec<u8>)> = object
-            .read(|view| {
-                view.prefix("").map(|entry| entry.map(|(key, value)| (key, value.to_vec()))).collect()
-            })
-            .wait()?;
-        let mut backward: Vec<Vec<u8>> = object
-            .read(|view| view.prefix("").reverse().map(|entry| entry.map(|(key, _)| key)).collect())
-            .wait()?;
-        backward.reverse();
-        assert!(forward.iter().map(|(key, _)| key).eq(&backward), "both directions see the same keys");
-        for (key, value) in &forward {
-            let found = object.read(|view| view.get(key)).wait()?;
-            assert_eq!(found.as_deref(), Some(value.as_slice()), "a range and a get see the same value");
-        }
+        let (entries, pages) =
+            object.read(|view| Ok((contents(view)?, view.sql().database_size()?))).wait()?;
         object.verify()?;
-        let bytes: usize = forward.iter().map(|(key, value)| key.len() + value.len()).sum();
-        assert_eq!(info.bytes, bytes as u64, "the size of an object is exact");
+        if pages == 0 {
+            assert_eq!(info.bytes, bytes_of(&entries), "the size of an object is exact");
+        } else {
+            assert!(info.bytes > bytes_of(&entries), "its database counts, too");
+        }
+        total += info.bytes;
         let name = info.name.expect("the world makes its objects by name");
-        state.insert(
-            name,
-            ObjectState {
-                seq: info.seq,
-                exists: true,
-                entries: forward.into_iter().collect(),
-                ..ObjectState::default()
-            },
-        );
+        state.insert(name, ObjectState { seq: info.seq, exists: true, entries, ..ObjectState::default() });
     }
-    let bytes: usize =
-        state.values().flat_map(|object| &object.entries).map(|(key, value)| key.len() + value.len()).sum();
     let usage = namespace.usage();
-    assert_eq!(
-        (usage.objects, usage.bytes),
-        (state.len() as u64, bytes as u64),
-        "the namespace's usage is exact"
-    );
+    assert_eq!((usage.objects, usage.bytes), (state.len() as u64, total), "the namespace's usage is exact");
     Ok(state)
+}
+
+/// The bytes of the keys and values.
+fn bytes_of(entries: &Entries) -> u64 {
+    let keys = entries.iter().filter(|(key, _)| !key.starts_with(b"\0"));
+    keys.map(|(key, value)| (key.len() + value.len()) as u64).sum()
+}
+
+/// All that a view shows, read in every way there is, as the model has it.
+///
+/// # Errors
+/// What the engine says.
+pub fn contents(view: &View<'_>) -> Result<Entries> {
+    let mut entries: Entries =
+        view.prefix("").map(|e| e.map(|(k, v)| (k, v.to_vec()))).collect::<Result<_>>()?;
+    let backward: Vec<Vec<u8>> =
+        view.prefix("").reverse().map(|entry| entry.map(|(key, _)| key)).collect::<Result<_>>()?;
+    assert!(entries.keys().rev().eq(&backward), "both directions see the same keys");
+    for (key, value) in entries.iter().take(8) {
+        assert_eq!(view.get(key)?.as_deref(), Some(value.as_slice()), "a range and a get see the same value");
+    }
+    let sql = view.sql();
+    if sql.database_size()? > 0 {
+        let mut rows = sql.query("SELECT k, v FROM t NOT INDEXED", [])?;
+        entries.insert(TABLE.to_vec(), Vec::new());
+        while let Some(row) = rows.next()? {
+            entries.insert(row_name(row.get(0)?), row.get(1)?);
+        }
+        let indexed: u32 =
+            sql.query_one("SELECT count(*) FROM t INDEXED BY i WHERE s >= 0", [], |row| row.get(0))?;
+        let found = entries.keys().filter(|key| key.starts_with(b"\0row")).count();
+        assert_eq!(indexed as usize, found, "the table and its index have the same rows");
+    }
+    Ok(entries)
 }
 
 /// Compares every object at every commit that the model remembers with what the engine says it was.
@@ -222,21 +267,20 @@ pub fn check_history(engine: &Engine, state: &State) -> Result<()> {
     let namespace = engine.namespace(NAMESPACE)?;
     for (name, object) in state {
         let handle = namespace.object(name)?;
-        for (seq, (exists, entries)) in &object.past {
+        let times: Vec<Micros> = handle
+            .history(..)?
+            .reverse()
+            .map(|commit| commit.map(|commit| commit.time))
+            .collect::<Result<_>>()?;
+        assert!(times.is_sorted(), "{name}: no commit is older than the one before it");
+        for (seq, then) in &object.past {
+            let (exists, entries) = &**then;
             let mark = handle.bookmark_of(*seq)?;
             let mark: Bookmark = mark.to_string().parse()?;
             let view = handle.at(&mark)?;
             let at = format!("{name} at commit {seq}");
             assert_eq!((view.seq(), view.exists()), (*seq, *exists), "{at}");
-            let forward: Entries =
-                view.prefix("").map(|e| e.map(|(k, v)| (k, v.to_vec()))).collect::<Result<_>>()?;
-            assert_eq!(&forward, entries, "{at}");
-            let backward: Vec<Vec<u8>> =
-                view.prefix("").reverse().map(|e| e.map(|(k, _)| k)).collect::<Result<_>>()?;
-            assert!(entries.keys().rev().eq(&backward), "{at}: both directions see the same keys");
-            for (key, value) in entries.iter().take(3) {
-                assert_eq!(view.get(key)?.as_deref(), Some(value.as_slice()), "{at}");
-            }
+            assert_eq!(&contents(&view)?, entries, "{at}");
         }
     }
     Ok(())
@@ -250,6 +294,23 @@ fn write_all(tx: &mut Tx<'_>, writes: &[Write]) -> Result<()> {
             Write::DeleteRange(start, end) => tx.delete_range(start.as_slice()..end.as_slice())?,
             Write::DeleteAll => tx.delete_all()?,
         }
+    }
+    Ok(())
+}
+
+fn write_rows(tx: &mut Tx<'_>, rows: &[Row]) -> Result<()> {
+    let sql = tx.sql();
+    sql.execute_batch(
+        "CREATE TABLE IF NOT EXISTS t (k INTEGER PRIMARY KEY, v BLOB NOT NULL, s AS (length(v)) STORED);
+         CREATE INDEX IF NOT EXISTS i ON t (s)",
+    )?;
+    for row in rows {
+        match row {
+            Row::Put(number, value) => {
+                sql.execute("INSERT OR REPLACE INTO t (k, v) VALUES (?1, ?2)", (number, value))?
+            }
+            Row::Remove(number) => sql.execute("DELETE FROM t WHERE k = ?1", [number])?,
+        };
     }
     Ok(())
 }

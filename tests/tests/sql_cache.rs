@@ -1,9 +1,15 @@
 //! What a connection has cached is believed only where it is the object's state: every way in which the two could part.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use lineal::{Engine, Error, Object, Options, Result, SqlErrorCode, SqlOptions, rusqlite::params};
+use lineal::{Engine, Error, Micros, Object, Options, Result, SqlErrorCode, SqlOptions, rusqlite::params};
 
 struct World {
     engine: Engine,
@@ -325,4 +331,15 @@ fn a_large_commit_with_a_new_schema_page_is_whole() {
     let state = state(&object);
     assert!(state.contains(",late,late_index,later: end"), "{state}");
     assert_eq!(state_afresh(&object), state);
+}
+
+#[test]
+fn a_clock_that_jumps_takes_nobodys_time() {
+    let time = AtomicU64::new(1_700_000_000_000_000);
+    let clock = move || Micros(time.fetch_add(3_600_000_000, Ordering::Relaxed));
+    let world = world_with(Options::new().clock(Arc::new(clock)));
+    let count =
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) SELECT max(i) FROM n";
+    let counted = world.object.read(|view| view.sql().query_one(count, [], |row| row.get::<i64>(0))).wait();
+    assert_eq!(counted.unwrap(), 20_000);
 }

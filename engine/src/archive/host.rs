@@ -35,11 +35,15 @@ impl Host for EngineHost {
 
     fn live(&self) -> std::result::Result<Option<LiveState>, ArchiveError> {
         let engine = self.engine.upgrade().ok_or(ArchiveError::Closed)?;
-        if engine.archive.as_ref().is_some_and(|archive| !archive.has_roots()) {
+        let (here, lost) = engine
+            .archive
+            .as_ref()
+            .map_or((true, false), |archive| (archive.has_roots(), archive.has_lost_roots()));
+        if !here && !lost {
             return Ok(None);
         }
         let note = self.shared.state.lock().note.clone();
-        live(&engine, note).map(Some).map_err(|error| ArchiveError::Local { source: Arc::new(error) })
+        live(&engine, note, here).map(Some).map_err(|error| ArchiveError::Local { source: Arc::new(error) })
     }
 
     fn listed(&self, manifest: &Manifest) {
@@ -56,8 +60,8 @@ impl Host for EngineHost {
 }
 
 /// The packs that are live, the line that they cover, and the tree of roots of that moment, of which the store has what
-/// `known` says.
-fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
+/// `known` says. It stays at that where the tree does not grow.
+fn live(engine: &Arc<EngineInner>, known: Note, grows: bool) -> Result<LiveState> {
     // Nothing is published while this is held, so that packs, line and root are of one moment.
     let state = engine.checkpointing.lock();
     let line = engine.line();
@@ -67,7 +71,7 @@ fn live(engine: &Arc<EngineInner>, known: Note) -> Result<LiveState> {
         engine.catalog.live().iter().map(|pack| Ok(LocalPack::open(&*engine.disk, pack.number())?)).collect();
     drop(state);
     let mut beside = Vec::new();
-    let note = if to.published == known.root.map_or(0, |(published, _)| published) {
+    let note = if !grows || to.published == known.root.map_or(0, |(published, _)| published) {
         known
     } else {
         match grown(engine, &known, &summary) {

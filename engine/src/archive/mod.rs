@@ -47,8 +47,8 @@ pub use self::{
     status::ArchiveStatus,
 };
 pub use lineal_snapshot::archive::{
-    Answer, ArchiveError, ArchiveErrorKind, Found, LeaseTerm, Listing, Location, Pace, Patience, Rhythm,
-    Source, Store, StoreError, StoreErrorKind, Tag, Traffic, When,
+    Answer, ArchiveError, ArchiveErrorKind, Found, Hand, LeaseTerm, Listing, Location, Pace, Patience,
+    Rhythm, Source, Store, StoreError, StoreErrorKind, Tag, Traffic, When,
 };
 
 pub(crate) use self::{
@@ -68,7 +68,7 @@ use self::{
 use crate::{
     Engine, Error, Result,
     engine::EngineInner,
-    sync::{Arc, Condvar, Mutex, Weak, thread},
+    sync::{Arc, Condvar, Mutex, MutexGuard, Weak, thread},
 };
 
 /// The archive of an open engine.
@@ -186,7 +186,7 @@ impl Archive {
         .options(self.options.service);
         let (shared, weak) = (Arc::clone(&writing.shared), Arc::downgrade(engine));
         let end = End { shared, engine: weak, ended: Err(ArchiveError::Closed) };
-        self.connection.runtime.spawn(async move {
+        self.connection.runtime.attend(async move {
             // All of it, so that it is dropped with the task.
             let mut end = end;
             end.ended = service.run().await;
@@ -212,21 +212,29 @@ impl Archive {
                     marker.map_or(Ok(()), |marker| Marker { owes_roots: false, ..marker }.write(&*local))
                 });
                 match fetched {
-                    Ok(()) => {
-                        presence.arrived();
+                    Err(Error::Closed) => return,
+                    Err(error) if error.kind() != crate::ErrorKind::Corrupt => {
+                        tracing::warn!(%error, "the tree of roots is not here yet");
+                    }
+                    outcome => {
+                        if let Err(error) = &outcome {
+                            tracing::error!(%error, "the tree of roots in the archive is damaged: there are no proofs");
+                        }
+                        presence.settle(outcome);
                         // They waited for it: the manifest names it.
                         return packs.iter().for_each(|packs| packs.changed());
                     }
-                    Err(Error::Closed) => return,
-                    Err(error) if error.kind() == crate::ErrorKind::Corrupt => {
-                        tracing::error!(%error, "the tree of roots in the archive is damaged: there are no proofs");
-                        return;
-                    }
-                    Err(error) => tracing::warn!(%error, "the tree of roots is not here yet"),
                 }
-                thread::sleep(ROOTS_REST);
+                let client = connection.client.clone();
+                let rest = async move { Ok(client.sleep(ROOTS_REST).await) };
+                if connection.runtime.run(rest).is_err() {
+                    return;
+                }
             }
         };
+        if self.connection.runtime.is_by_hand() {
+            return fetch();
+        }
         // Without it proofs wait, and say so when they have waited long enough.
         if let Err(error) = thread::Builder::new().name("lineal-roots".into()).spawn(fetch) {
             tracing::warn!(%error, "no thread fetches the tree of roots");
@@ -237,9 +245,14 @@ impl Archive {
         self.roots.is_here()
     }
 
+    /// Whether the tree of roots will never be here.
+    fn has_lost_roots(&self) -> bool {
+        self.roots.is_lost()
+    }
+
     /// Waits until the tree of roots is here.
     pub(crate) fn await_roots(&self, limit: Duration) -> Result<()> {
-        if self.roots.wait(limit) {
+        if self.roots.wait(limit)? {
             return Ok(());
         }
         let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
@@ -261,7 +274,11 @@ impl Archive {
     /// Waits until the store has everything that was durable and packed when it was called.
     fn bring(&self, engine: &EngineInner) -> Result<()> {
         let Some(writing) = &self.writing else { return Err(Error::ReadOnly) };
-        self.await_roots(engine.options.wait_max)?;
+        match self.await_roots(engine.options.wait_max) {
+            // Damage there hurts proofs alone.
+            Err(error) if error.kind() != crate::ErrorKind::Corrupt => return Err(error),
+            _ => {}
+        }
         let wanted = engine.log.sync()?;
         let line = engine.line();
         let troubles = writing.troubles();
@@ -282,9 +299,18 @@ impl Archive {
             if let Some(trouble) = writing.trouble().filter(|_| tried) {
                 return Err(trouble.into());
             }
-            let look = Instant::now() + CLOSE_LOOKS;
-            let _ = writing.shared.changed.wait_until(&mut state, look);
+            self.rest(writing, &mut state);
         }
+    }
+
+    /// Lets the uploads go on until something changes, or for a moment.
+    fn rest(&self, writing: &Writing, state: &mut MutexGuard<'_, State>) {
+        let runtime = &self.connection.runtime;
+        if runtime.is_by_hand() {
+            return MutexGuard::unlocked(state, || runtime.turn());
+        }
+        let look = Instant::now() + CLOSE_LOOKS;
+        let _ = writing.shared.changed.wait_until(state, look);
     }
 
     /// Ends the uploads where they stand. What is not in the store stays here, and the lease runs out by itself.
@@ -302,8 +328,7 @@ impl Archive {
         };
         let mut state = writing.shared.state.lock();
         while state.ended.is_none() && Instant::now() < until {
-            let look = Instant::now() + CLOSE_LOOKS;
-            let _ = writing.shared.changed.wait_until(&mut state, look);
+            self.rest(writing, &mut state);
         }
     }
 
@@ -323,7 +348,8 @@ impl Archive {
             return Err(poison.into());
         }
         writing.calls.stop();
-        let mut since = Instant::now();
+        let now = || self.connection.client.now();
+        let mut since = now();
         let mut last = (Lsn(0), 0, 0);
         let mut state = writing.shared.state.lock();
         loop {
@@ -333,20 +359,19 @@ impl Archive {
             let traffic = self.connection.client.traffic();
             let answered = (traffic.gets + traffic.puts).saturating_sub(traffic.failures);
             let moved = traffic.bytes_written + traffic.bytes_read + answered;
-            let now = (writing.calls.archived(), state.generation, moved);
-            if now != last {
-                (last, since) = (now, Instant::now());
+            let far = (writing.calls.archived(), state.generation, moved);
+            if far != last {
+                (last, since) = (far, now());
             }
-            if since.elapsed() >= CLOSE_PATIENCE {
-                let missing = engine.log.durable().0.saturating_sub(now.0.0);
+            if now().saturating_sub(since) >= CLOSE_PATIENCE {
+                let missing = engine.log.durable().0.saturating_sub(far.0.0);
                 tracing::warn!(missing, "closed although the store lacks the newest commits");
                 let trouble = writing.trouble().unwrap_or(ArchiveError::Closed);
                 drop(state);
                 self.abort();
                 return Err(trouble.into());
             }
-            let look = Instant::now() + CLOSE_LOOKS;
-            let _ = writing.shared.changed.wait_until(&mut state, look);
+            self.rest(writing, &mut state);
         }
     }
 }

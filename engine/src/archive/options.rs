@@ -3,8 +3,8 @@
 use std::{fmt, future::Future, path::Path, sync::mpsc, time::Duration};
 
 use lineal_snapshot::archive::{
-    ArchiveError, Claim, Client, LeaseTerm, Location, Pace, Patience, RealPace, Runtime, ServiceOptions,
-    Store, engines,
+    ArchiveError, Claim, Client, Hand, LeaseTerm, Location, Pace, Patience, RealPace, Runtime,
+    ServiceOptions, Store, engines,
 };
 use lineal_wal::{EngineId, Epoch, Micros};
 
@@ -36,6 +36,7 @@ pub struct ArchiveOptions {
     force: bool,
     holder: Option<String>,
     pace: Option<Arc<dyn Pace>>,
+    hand: Option<Hand>,
 }
 
 #[derive(Clone)]
@@ -81,6 +82,7 @@ impl ArchiveOptions {
             force: false,
             holder: None,
             pace: None,
+            hand: None,
         }
     }
 
@@ -166,6 +168,14 @@ impl ArchiveOptions {
         self
     }
 
+    /// Nothing is uploaded but when `hand` is turned, or a call waits for an upload, for simulation. Who waits for a gate that
+    /// opens with an upload waits for ever, unless another thread turns it.
+    #[must_use]
+    pub fn by_hand(mut self, hand: Hand) -> Self {
+        self.hand = Some(hand);
+        self
+    }
+
     /// Who has the lease, of a directory that nobody has named anything else for.
     pub(super) fn holder_in(&self, dir: &Path) -> String {
         self.holder.clone().unwrap_or_else(|| holder_of(dir))
@@ -179,7 +189,10 @@ impl ArchiveOptions {
     /// Starts the thread that talks to the store; sends nothing.
     pub(super) fn connect(&self, random: &Random) -> Result<Connection> {
         let store = self.open_store()?;
-        let runtime = Arc::new(Runtime::start_with(|| give_way(UPLOADER))?);
+        let runtime = Arc::new(match &self.hand {
+            Some(hand) => Runtime::by_hand(hand)?,
+            None => Runtime::start_with(|| give_way(UPLOADER))?,
+        });
         let pace = match &self.pace {
             Some(pace) => Arc::clone(pace),
             None => Arc::new(RealPace::new(Arc::clone(random))),

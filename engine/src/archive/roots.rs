@@ -187,31 +187,45 @@ impl Search<'_> {
 
 /// Whether the files of the tree are here: a directory that was attached gets them while it serves.
 pub(super) struct Presence {
-    is_here: Mutex<bool>,
+    /// `None` as long as nobody knows; then whether they came, or why they never will.
+    state: Mutex<Option<Result<()>>>,
     changed: Condvar,
 }
 
 impl Presence {
     pub(super) fn new(is_here: bool) -> Arc<Presence> {
-        Arc::new(Presence { is_here: Mutex::new(is_here), changed: Condvar::new() })
+        Arc::new(Presence { state: Mutex::new(is_here.then_some(Ok(()))), changed: Condvar::new() })
     }
 
     pub(super) fn is_here(&self) -> bool {
-        *self.is_here.lock()
+        matches!(*self.state.lock(), Some(Ok(())))
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(*self.state.lock(), Some(Err(_)))
     }
 
     /// Waits until they are, for at most `limit`; says whether they are.
-    pub(super) fn wait(&self, limit: Duration) -> bool {
-        let Some(deadline) = Instant::now().checked_add(limit) else { return self.is_here() };
-        let mut is_here = self.is_here.lock();
-        while !*is_here && Instant::now() < deadline {
-            let _ = self.changed.wait_until(&mut is_here, deadline);
+    ///
+    /// # Errors
+    /// Why they never will be.
+    pub(super) fn wait(&self, limit: Duration) -> Result<bool> {
+        let deadline = Instant::now().checked_add(limit);
+        let mut state = self.state.lock();
+        loop {
+            match (&*state, deadline) {
+                (Some(known), _) => return known.clone().map(|()| true),
+                (None, Some(deadline)) if Instant::now() < deadline => {
+                    let _ = self.changed.wait_until(&mut state, deadline);
+                }
+                (None, _) => return Ok(false),
+            }
         }
-        *is_here
     }
 
-    pub(super) fn arrived(&self) {
-        *self.is_here.lock() = true;
+    /// They are here, or will never be.
+    pub(super) fn settle(&self, outcome: Result<()>) {
+        *self.state.lock() = Some(outcome);
         self.changed.notify_all();
     }
 }

@@ -109,7 +109,7 @@ impl SqlOptions {
         self
     }
 
-    /// Time that the statements of one transaction, or of one view, may take from the first one on, by the engine's clock
+    /// Time that the statements of one transaction, or of one view, may take from the first one on, whatever the clock says
     /// (default 10 s). Looked at every thousand operations.
     pub fn time_max(mut self, time: Duration) -> Self {
         self.time_max = time;

@@ -7,10 +7,8 @@ use std::{
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     ptr::NonNull,
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use lineal_wal::Micros;
 
 use crate::{
     Clock, Error, Random, Result,
@@ -122,8 +120,8 @@ pub(crate) struct Port {
     /// Whether a statement was prepared that can rename.
     renames: Cell<bool>,
     operations_left: Cell<u64>,
-    /// When the transaction has to end, by the engine's clock.
-    deadline: Cell<Micros>,
+    /// When the transaction has to end. Not by the engine's clock, which may jump.
+    deadline: Cell<Option<Instant>>,
     memory_bytes_max: usize,
     temp_bytes: Cell<usize>,
     interrupted: Arc<AtomicBool>,
@@ -152,7 +150,7 @@ impl Port {
             writable: Cell::new(true),
             renames: Cell::new(false),
             operations_left: Cell::new(u64::MAX),
-            deadline: Cell::new(Micros(u64::MAX)),
+            deadline: Cell::new(None),
             memory_bytes_max,
             temp_bytes: Cell::new(0),
             interrupted: Arc::default(),
@@ -371,11 +369,10 @@ impl Port {
         result
     }
 
-    /// Begins a budget: operations of SQLite's virtual machine, and time by the engine's clock.
+    /// Begins a budget: operations of SQLite's virtual machine, and time.
     pub(super) fn set_budget(&self, operations: u64, time: Duration) {
         self.operations_left.set(operations);
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.deadline.set(Micros((self.clock)().0.saturating_add(micros)));
+        self.deadline.set(Instant::now().checked_add(time));
     }
 
     pub(super) fn clear_interrupt(&self) {
@@ -396,7 +393,7 @@ impl Port {
             Refusal::Memory
         } else if self.interrupted.load(Ordering::Relaxed) {
             Refusal::Interrupted
-        } else if (self.clock)() > self.deadline.get() {
+        } else if self.deadline.get().is_some_and(|deadline| Instant::now() > deadline) {
             Refusal::Time
         } else {
             return false;

@@ -18,6 +18,7 @@ use super::error::ArchiveError;
 use super::frame::Frame;
 use super::key::Keys;
 use super::packs::send_bytes;
+use super::runtime::beside;
 use super::store::Tag;
 use crate::wire::Wire;
 use bytes::Bytes;
@@ -364,8 +365,7 @@ impl NextChunk {
     pub async fn check(&self, client: &Client, tag: Tag) -> Result<(), ArchiveError> {
         let stored = self.stored.clone();
         // Some milliseconds for megabytes, and other requests share the thread.
-        let said = tokio::task::spawn_blocking(move || tag.is_digest_of(&stored)).await;
-        if said.map_err(|_| ArchiveError::Closed)? {
+        if beside(move || tag.is_digest_of(&stored)).await? {
             return Ok(());
         }
         let bytes = self.stored.len() as u64;

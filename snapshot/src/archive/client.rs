@@ -239,11 +239,13 @@ impl Client {
         &self.patience
     }
 
-    pub(crate) fn now(&self) -> Duration {
+    /// Time, as [`Pace::now`](super::Pace::now) says.
+    pub fn now(&self) -> Duration {
         self.pace.now()
     }
 
-    pub(crate) fn sleep(&self, time: Duration) -> impl Future<Output = ()> + use<> {
+    /// Ends after `time`.
+    pub fn sleep(&self, time: Duration) -> impl Future<Output = ()> + use<> {
         self.pace.sleep(time)
     }
 

@@ -12,7 +12,7 @@ use super::flights::{Flights, Unit, Waiting};
 use super::key::Keys;
 use super::manifest::ArchivedPack;
 use super::pieces::{PAGE_BYTES, PIECE_BYTES, hash_in_page, list_bytes, page_count, pages_of};
-use super::runtime::Runtime;
+use super::runtime::{Runtime, beside};
 use super::store::{StoreError, StoreErrorKind};
 use super::traffic::add;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
@@ -106,7 +106,7 @@ impl Fetcher {
             }
         };
         // It fails only where the process ends.
-        let _ = tokio::task::spawn_blocking(keep).await;
+        let _ = beside(keep).await;
         units
     }
 

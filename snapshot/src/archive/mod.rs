@@ -76,7 +76,7 @@ pub use queue::{ChunkQueue, Cut, Lag, Rhythm};
 pub use remote::Remote;
 pub use repair::{LeftOut, Loss, Remains, Repair, find_loss};
 pub use restore::{RestoredPacks, restore_packs};
-pub use runtime::Runtime;
+pub use runtime::{Hand, Runtime};
 pub use scrub::{ArchiveDamage, ScrubReport, scrub};
 pub use service::{Host, LeaseTerm, LiveState, PackCalls, Service, ServiceOptions};
 pub use store::{Answer, Found, Listing, Source, Store, StoreError, StoreErrorKind, Tag, When};

@@ -9,6 +9,7 @@ use super::error::ArchiveError;
 use super::key::Keys;
 use super::manifest::{ArchivedLog, ArchivedPack, Manifest, ManifestWriter};
 use super::pieces::{describe, read_in_steps};
+use super::runtime::beside;
 use super::store::Source;
 use crate::entry::PackNumber;
 use crate::sync::Arc;
@@ -146,10 +147,8 @@ pub(super) fn keep_small(packs: &mut [ArchivedPack]) {
 /// Uploads one pack until it reads back, and then the list of its pieces.
 async fn send(client: &Client, engine: EngineId, pack: &LocalPack) -> Result<ArchivedPack, ArchiveError> {
     let (number, source) = (pack.number, Arc::clone(&pack.source));
-    let described = tokio::task::spawn_blocking(move || describe(number, &*source)).await;
-    let (archived, list) = described
-        .map_err(|_| ArchiveError::Closed)?
-        .map_err(|source| ArchiveError::Local { source: Arc::new(source) })?;
+    let described = beside(move || describe(number, &*source)).await?;
+    let (archived, list) = described.map_err(|source| ArchiveError::Local { source: Arc::new(source) })?;
     let keys = Keys(engine);
     send_until_read_back(client, &archived.key(&keys), &pack.source, &archived.hash.into()).await?;
     if !list.is_empty() {
@@ -213,6 +212,5 @@ pub(crate) async fn hash(source: Arc<dyn Source>) -> Result<blake3::Hash, Archiv
         })?;
         Ok(hasher.finalize())
     };
-    let hashed = tokio::task::spawn_blocking(work).await.map_err(|_| ArchiveError::Closed)?;
-    hashed.map_err(|source| ArchiveError::Local { source: Arc::new(source) })
+    beside(work).await?.map_err(|source| ArchiveError::Local { source: Arc::new(source) })
 }

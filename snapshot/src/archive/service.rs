@@ -18,6 +18,7 @@ use super::lease::Lease;
 use super::manifest::{Manifest, ManifestWriter};
 use super::packs::{Live, LocalPack, archive_packs, send_bytes};
 use super::queue::Rhythm;
+use super::runtime::beside;
 use super::tail::{Calls, DurableLog, TailUpload};
 use super::trouble::Trouble;
 use super::writer::Writer;
@@ -310,8 +311,7 @@ impl Packer {
 
     async fn try_bring(&mut self) -> Result<(), ArchiveError> {
         let host = Arc::clone(&self.host);
-        let live =
-            tokio::task::spawn_blocking(move || host.live()).await.map_err(|_| ArchiveError::Closed)??;
+        let live = beside(move || host.live()).await??;
         let Some(LiveState { packs, line, horizon, note, beside }) = live else { return Ok(()) };
         let known = self.manifest.manifest();
         // Logs alone are no reason for a change: what a manifest says of them stays right.

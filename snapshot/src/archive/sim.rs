@@ -317,18 +317,27 @@ impl Store for SimStore {
     }
 }
 
-/// Time that stands still until somebody sleeps, and then jumps; drawing from a seed.
+/// Time that passes for who sleeps only; drawing from a seed.
 #[derive(Debug)]
 pub struct SimPace {
     micros: Arc<AtomicU64>,
+    /// What passes whenever a sleeper looks; else it is all that he wants.
+    step: Option<u64>,
     seed: Mutex<u64>,
 }
 
 impl SimPace {
-    /// From time 0 on.
+    /// From time 0 on; it jumps to when the first sleeper wakes.
     #[must_use]
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { micros: Arc::default(), seed: Mutex::new(seed) })
+        Arc::new(Self { micros: Arc::default(), step: None, seed: Mutex::new(seed) })
+    }
+
+    /// From time 0 on; a step passes whenever a sleeper looks whether it is time, so that those who sleep shortly wake first.
+    #[must_use]
+    pub fn in_steps(step: Duration, seed: u64) -> Arc<Self> {
+        let step = u64::try_from(step.as_micros()).unwrap_or(u64::MAX);
+        Arc::new(Self { micros: Arc::default(), step: Some(step), seed: Mutex::new(seed) })
     }
 }
 
@@ -341,15 +350,21 @@ impl Pace for SimPace {
     /// sleeps and asks lets others run.
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let micros = Arc::clone(&self.micros);
-        let mut polled = false;
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let step = self.step.unwrap_or(time).min(time);
+        let mut until = None;
         Box::pin(poll_fn(move |cx| {
-            if !polled {
-                polled = true;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+            match until {
+                None => until = Some(micros.load(Ordering::Relaxed).saturating_add(time)),
+                Some(until) => {
+                    let now = micros.fetch_add(step, Ordering::Relaxed) + step;
+                    if now >= until {
+                        return Poll::Ready(());
+                    }
+                }
             }
-            micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            Poll::Ready(())
+            cx.waker().wake_by_ref();
+            Poll::Pending
         }))
     }
 

@@ -9,6 +9,7 @@ use super::chunk::{LogEnd, NextChunk};
 use super::client::Client;
 use super::error::{ArchiveError, ArchiveErrorKind};
 use super::queue::{ChunkQueue, Cut, Lag, Rhythm};
+use super::runtime::beside;
 use super::trouble::Trouble;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use lineal_wal::Lsn;
@@ -215,8 +216,7 @@ impl TailUpload {
                 return Ok(next);
             }
             let (log, bytes_max) = (Arc::clone(&self.log), self.rhythm.chunk_bytes);
-            let piece = tokio::task::spawn_blocking(move || log.read(after, bytes_max)).await;
-            let piece = match piece.map_err(|_| ArchiveError::Closed)? {
+            let piece = match beside(move || log.read(after, bytes_max)).await? {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return Ok(Cut::Never),
                 // The disk may answer another time.

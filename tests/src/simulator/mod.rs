@@ -8,10 +8,10 @@
 //! is asked for, every version that the model remembers has to be there (I9 to I11), everything verifies (I8, I18), and bits
 //! that flip are noticed or do no harm.
 
+mod cloud;
 mod shape;
 
 use std::{
-    collections::BTreeSet,
     num::NonZeroUsize,
     sync::{
         Arc,
@@ -26,7 +26,10 @@ use lineal_wal::{
     sim::{Fault, OpKind, SimDisk},
 };
 
-use self::shape::Shape;
+use self::{
+    cloud::{Cloud, Moved},
+    shape::Shape,
+};
 use crate::{
     chooser::chooser,
     damage::{Outcome, caught, look},
@@ -55,6 +58,16 @@ pub struct Tally {
     pub flips: u64,
     /// Of those, noticed; the others did no harm.
     pub noticed: u64,
+    /// Runs with an archive.
+    pub archives: u64,
+    /// Times that the store was known to hold everything.
+    pub archived: u64,
+    /// What failed because the store did.
+    pub refused: u64,
+    /// Machines that were lost, with another one going on from the archive.
+    pub lost: u64,
+    /// Of those, that did not know it.
+    pub fenced: u64,
 }
 
 impl Tally {
@@ -68,6 +81,11 @@ impl Tally {
         self.full += other.full;
         self.flips += other.flips;
         self.noticed += other.noticed;
+        self.archives += other.archives;
+        self.archived += other.archived;
+        self.refused += other.refused;
+        self.lost += other.lost;
+        self.fenced += other.fenced;
     }
 }
 
@@ -102,6 +120,7 @@ struct Run {
     /// What the disk lies about; for controls, which have to be found.
     lie: Option<Lie>,
     disk: SimDisk,
+    cloud: Option<Cloud>,
     time: Arc<AtomicU64>,
     /// What is certain.
     base: State,
@@ -159,15 +178,18 @@ pub fn run_on(seed: u64, lie: Option<Lie>) -> Result<Report, String> {
 fn run_inside(seed: u64, lie: Option<Lie>) -> Result<Report, String> {
     let mut draw = Draw::new(seed);
     let shape = Shape::draw(&mut draw);
+    let cloud = (lie.is_none() && draw.percent(35)).then(|| Cloud::draw(&mut draw));
+    let tally = Tally { archives: u64::from(cloud.is_some()), ..Tally::default() };
     let mut run = Run {
         shape,
         lie,
+        cloud,
         disk: SimDisk::new(),
         time: Arc::new(AtomicU64::new(1_700_000_000_000_000)),
         base: State::new(),
         open: Vec::new(),
         log: blake3::Hasher::new(),
-        tally: Tally::default(),
+        tally,
         draw,
     };
     let lives = 1 + run.draw.below(5);
@@ -189,13 +211,29 @@ impl Run {
         let hours = self.draw.one_of(&[0, 0, 0, 1, 24, -1, -3_i64]);
         let time = self.time.load(Ordering::Relaxed).saturating_add_signed(hours * 3_600_000_000);
         self.time.store(time, Ordering::Relaxed);
+        let options = self.options_of(&self.disk.clone());
+        match &self.cloud {
+            Some(cloud) => cloud.options(options, &mut self.draw, None),
+            None => options,
+        }
+    }
+
+    /// The options of an engine on this disk, without an archive.
+    fn options_of(&mut self, disk: &SimDisk) -> Options {
         let clock = Arc::clone(&self.time);
-        world::options(&self.disk, self.draw.number())
-            .disk(self.lie.map_or_else(
-                || Arc::new(self.disk.clone()) as Arc<dyn Disk>,
-                |lie| Liar::disk(&self.disk, lie),
-            ))
-            .clock(Arc::new(move || Micros(clock.fetch_add(1_000, Ordering::Relaxed))))
+        // In some runs it jumps at any time, by up to a day.
+        let jumps = self.draw.one_of(&[0, 0, 3_600_000_000, 86_400_000_000_u64]);
+        let seed = AtomicU64::new(self.draw.number());
+        let clock = move || {
+            let now = clock.fetch_add(1_000, Ordering::Relaxed);
+            let number = Draw::new(seed.fetch_add(1, Ordering::Relaxed)).number();
+            Micros(now.saturating_add(number % (jumps + 1)))
+        };
+        world::options(disk, self.draw.number())
+            .disk(
+                self.lie.map_or_else(|| Arc::new(disk.clone()) as Arc<dyn Disk>, |lie| Liar::disk(disk, lie)),
+            )
+            .clock(Arc::new(clock))
             .checkpoint_bytes(self.draw.one_of(&[64 << 10, 1 << 20]))
             .ballast_bytes(self.draw.one_of(&[0, 64 << 10]))
     }
@@ -232,10 +270,32 @@ impl Run {
             self.tally.nested += 1;
             self.crash();
         }
+        if let Some(cloud) = self.cloud.as_mut().filter(|_| self.draw.percent(20)) {
+            cloud.change_weather(&mut self.draw);
+            let options = self.options();
+            match World::open_with(options) {
+                Ok(world) => drop(world),
+                Err(error) if self.may_say(&error) => {}
+                Err(error) => return Err(format!("opening beside a store that fails: {error}")),
+            }
+            self.disk = self.disk.kill();
+        }
+        self.cloud.iter_mut().for_each(Cloud::calm);
         let options = self.options();
-        let world = World::open_with(options).map_err(|error| format!("opening: {error}"))?;
+        let opened = match &mut self.cloud {
+            Some(cloud) => cloud.open(&mut self.draw, options, World::open_with),
+            None => World::open_with(options),
+        };
+        let world = opened.map_err(|error| format!("opening: {error}"))?;
         self.settle(&world)?;
         Ok(world)
+    }
+
+    /// Whether the store is to blame for an error; counts it.
+    fn may_say(&mut self, error: &Error) -> bool {
+        let may_say = self.cloud.as_ref().is_some_and(|cloud| cloud.may_say(error));
+        self.tally.refused += u64::from(may_say);
+        may_say
     }
 
     fn crash(&mut self) {
@@ -247,27 +307,19 @@ impl Run {
 
     /// Reads everything, and finds what it is the state of.
     fn settle(&mut self, world: &World) -> Result<(), String> {
-        let found = world.dump().map_err(|error| format!("reading: {error}"))?;
-        let candidates = std::iter::once(&self.base).chain(&self.open);
-        let fits = |state: &&State| {
-            // Two may look alike of which one has forgotten its past.
-            model::visible(state) == found && world::check_history(world.engine(), state).is_ok()
-        };
-        let Some(state) = candidates.clone().find(fits).cloned() else {
-            let differs = |state: &State| {
-                let state = model::visible(state);
-                let names =
-                    state.keys().chain(found.keys()).filter(|name| state.get(*name) != found.get(*name));
-                names.cloned().collect::<BTreeSet<_>>()
-            };
-            let all: Vec<_> = candidates.map(differs).collect();
-            return Err(format!("what is read is no state that may be: the objects that differ are {all:?}"));
-        };
+        self.cloud.iter_mut().for_each(Cloud::calm);
+        let state = cloud::settled(world, std::iter::once(&self.base).chain(&self.open))?;
+        self.go_on_from(state);
+        Ok(())
+    }
+
+    /// This is certain, and what was open is not any more.
+    fn go_on_from(&mut self, state: State) {
+        self.cloud.iter_mut().for_each(|cloud| cloud.push(&state));
         self.base = state;
         self.open.clear();
         let digest = format!("{:?}", model::visible(&self.base));
         self.note(&digest);
-        Ok(())
     }
 
     /// The newest state that was asked for.
@@ -291,6 +343,7 @@ impl Run {
     fn live(&mut self) -> Result<(), String> {
         self.tally.lives += 1;
         let mut world = self.wake()?;
+        self.cloud.iter_mut().for_each(|cloud| cloud.change_weather(&mut self.draw));
         let weather = self.weather();
         match weather {
             Weather::Fair => {}
@@ -308,7 +361,14 @@ impl Run {
         }
         let mut failed = false;
         for _ in 0..5 + self.draw.below(60) {
-            let outcome = if self.draw.percent(30) { self.burst(&world) } else { self.single(&mut world) };
+            let outcome = match self.draw.below(100) {
+                0..12 if self.cloud.is_some() => self.upload(&world),
+                12..40 => self.burst(&world),
+                _ => self.single(&mut world),
+            };
+            if let Some(cloud) = &self.cloud {
+                cloud.turn(&mut self.draw);
+            }
             if let Err(error) = outcome {
                 self.note(&format!("{:?}", error.kind()));
                 failed = true;
@@ -316,6 +376,9 @@ impl Run {
             }
         }
         self.tally.failed += u64::from(failed);
+        if self.cloud.is_some() && self.draw.percent(20) {
+            return self.lose(world, weather == Weather::Fair && !failed);
+        }
         match (weather, failed) {
             (Weather::Cut(_), true) => {
                 drop(world);
@@ -363,14 +426,79 @@ impl Run {
     fn single(&mut self, world: &mut World) -> Result<(), Error> {
         let step = self.shape.step(&mut self.draw);
         self.ask(&step);
-        match world.step(&step) {
-            Ok(()) => {
-                self.certain(1);
+        // Whether it happened is not known, if it fails.
+        world.step(&step)?;
+        self.certain(self.open.len());
+        Ok(())
+    }
+
+    /// Something that has to do with the archive.
+    fn upload(&mut self, world: &World) -> Result<(), Error> {
+        let outcome = match self.draw.below(3) {
+            0 => world.engine().archive_now().map(|()| true),
+            1 => world.engine().spill().map(|_| false),
+            _ => {
+                let step = self.shape.commit(&mut self.draw);
+                self.ask(&step);
+                let appended = Lsn(world.engine().stats().appended_lsn);
+                let gate = cloud::archived(world, &step)?;
+                let wrote = gate.lsn() > appended;
+                match self.cloud.as_ref().and_then(|cloud| cloud.wait(gate)) {
+                    Some(Ok(())) => Ok(wrote),
+                    Some(Err(error)) => {
+                        if !wrote {
+                            self.open.pop();
+                        }
+                        Err(error)
+                    }
+                    // It is as certain as one that nobody waits for.
+                    None => Ok(false),
+                }
+            }
+        };
+        match outcome {
+            Ok(true) => {
+                self.certain(self.open.len());
+                let base = self.base.clone();
+                self.cloud.iter_mut().for_each(|cloud| cloud.holds(&base));
+                self.tally.archived += 1;
+                self.note("archived");
                 Ok(())
             }
-            // Whether it happened is not known.
+            Ok(false) => Ok(()),
+            Err(error) if self.may_say(&error) => {
+                self.note("the store refuses");
+                Ok(())
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// The machine is lost, and another one goes on with what the archive has.
+    fn lose(&mut self, world: World, is_sound: bool) -> Result<(), String> {
+        let Some(mut cloud) = self.cloud.take() else { return Ok(()) };
+        let old = (is_sound && self.draw.percent(50)).then_some(&world);
+        self.tally.lost += 1;
+        self.tally.fenced += u64::from(old.is_some());
+        self.open.iter().for_each(|state| cloud.push(state));
+        let mut draw = self.draw.clone();
+        let moved = cloud.move_on(&mut draw, |disk| self.options_of(disk), old)?;
+        self.draw = draw;
+        drop(world);
+        match moved {
+            Moved::Nothing => {
+                self.disk = SimDisk::new();
+                self.cloud = Some(Cloud::draw(&mut self.draw));
+                self.go_on_from(State::new());
+            }
+            Moved::To(disk, world, state) => {
+                drop(world);
+                self.disk = disk.kill();
+                self.cloud = Some(cloud);
+                self.go_on_from(state);
+            }
+        }
+        Ok(())
     }
 
     /// Several commits before any is waited for, as of several callers.
@@ -421,8 +549,9 @@ impl Run {
 
     /// The first so many of the open states are behind us.
     fn certain(&mut self, states: usize) {
-        if let Some(newest) = self.open.drain(..states).next_back() {
-            self.base = newest;
+        for state in self.open.drain(..states) {
+            self.cloud.iter_mut().for_each(|cloud| cloud.push(&state));
+            self.base = state;
         }
     }
 
@@ -437,8 +566,23 @@ impl Run {
         }
         self.settle(&world)?;
         world.engine().verify(&mut |_| ()).map_err(failed("verifying"))?;
+        if self.cloud.is_some() {
+            world.engine().archive_now().map_err(failed("archiving"))?;
+        }
         world.engine().clone().close().map_err(failed("closing"))?;
         drop(world);
+        self.rot()
+    }
+
+    /// Bits that flip where everything is closed, here or in the archive.
+    fn rot(&mut self) -> Result<(), String> {
+        if let Some(mut cloud) = self.cloud.take() {
+            let (mut draw, state) = (self.draw.clone(), self.base.clone());
+            let (flips, noticed) = cloud.end(&mut draw, |disk| self.options_of(disk), &state)?;
+            self.tally.flips += flips;
+            self.tally.noticed += noticed;
+            return Ok(());
+        }
         let (image, visible) = (self.disk.image(), model::visible(&self.base));
         let files: Vec<(String, usize)> = image
             .iter()

@@ -4,7 +4,7 @@
 use crate::{
     damage::filler,
     draw::Draw,
-    model::{Step, Write},
+    model::{Row, Step, Write},
 };
 
 /// See the head of this file.
@@ -16,6 +16,8 @@ pub struct Shape {
     keys: u64,
     /// The largest value.
     value_bytes: u64,
+    /// So many of a hundred commits are of a table.
+    sql: u64,
     /// How often, of so many together: commits, transactions over two, deletes, purges, restores, forks, checkpoints,
     /// compactions, hibernations, clean reopenings.
     weights: [u64; 10],
@@ -30,6 +32,7 @@ impl Shape {
             hot: draw.one_of(&[0, 0, 50, 90]),
             keys: draw.one_of(&[1, 4, 20, 200]),
             value_bytes: draw.one_of(&[0, 8, 100, 100, 2_000, 20_000, 90_000]),
+            sql: draw.one_of(&[0, 0, 5, 40, 100]),
             weights: [
                 draw.one_of(&[10, 30, 60]),
                 rare(draw),
@@ -76,6 +79,22 @@ impl Shape {
 
     /// A commit of one object.
     pub fn commit(&self, draw: &mut Draw) -> Step {
+        if draw.percent(self.sql) {
+            let object = self.object(draw);
+            let removes = draw.percent(20);
+            let row = |draw: &mut Draw| {
+                let number = draw.below(self.keys) as i64;
+                if removes {
+                    return Row::Remove(number);
+                }
+                let bytes = draw.below(self.value_bytes.min(20_000) + 1) as usize;
+                let mut value = draw.number().to_le_bytes().to_vec();
+                value.resize(8 + bytes, bytes as u8);
+                Row::Put(number, value)
+            };
+            let rows = (0..draw.one_of(&[1, 1, 2, 6])).map(|_| row(draw)).collect();
+            return Step::Sql(object, rows);
+        }
         Step::Commit(self.object(draw), self.writes(draw))
     }
 
