@@ -15,22 +15,33 @@ pub enum Lie {
     SyncsPacks,
     /// Makes names durable.
     SyncsFolders,
+    /// Makes anything durable.
+    Syncs,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Lie; 4] = [Lie::SyncsFiles, Lie::SyncsLog, Lie::SyncsPacks, Lie::SyncsFolders];
+    pub const ALL: [Lie; 5] =
+        [Lie::SyncsFiles, Lie::SyncsLog, Lie::SyncsPacks, Lie::SyncsFolders, Lie::Syncs];
 }
 
 /// A disk that tells one lie.
 #[derive(Debug)]
-pub struct Liar(SimDisk, Lie);
+pub struct Liar<D>(D, Lie);
 
-impl Liar {
+impl Liar<SimDisk> {
     /// In front of this disk.
     #[must_use]
     pub fn disk(disk: &SimDisk, lie: Lie) -> Arc<dyn Disk> {
-        Arc::new(Liar(disk.clone(), lie))
+        Self::over(disk.clone(), lie)
+    }
+}
+
+impl<D: Disk + 'static> Liar<D> {
+    /// In front of a disk of any kind.
+    #[must_use]
+    pub fn over(disk: D, lie: Lie) -> Arc<dyn Disk> {
+        Arc::new(Liar(disk, lie))
     }
 }
 
@@ -40,10 +51,10 @@ struct File {
     syncs: bool,
 }
 
-impl Disk for Liar {
+impl<D: Disk> Disk for Liar<D> {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let syncs = match self.1 {
-            Lie::SyncsFiles => false,
+            Lie::SyncsFiles | Lie::Syncs => false,
             Lie::SyncsLog => !path.ends_with(".log"),
             Lie::SyncsPacks => !path.ends_with(".pack"),
             Lie::SyncsFolders => true,
@@ -72,7 +83,7 @@ impl Disk for Liar {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        if self.1 == Lie::SyncsFolders { Ok(()) } else { self.0.sync_dir(dir) }
+        if matches!(self.1, Lie::SyncsFolders | Lie::Syncs) { Ok(()) } else { self.0.sync_dir(dir) }
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -6,6 +6,7 @@ pub mod damage;
 pub mod draw;
 pub mod liar;
 pub mod model;
+pub mod real;
 pub mod s3;
 pub mod script;
 pub mod simulator;

@@ -1,15 +1,18 @@
-//! Runs the simulator for as long as one likes: `cargo run -p lineal-tests --release -- soak --minutes 60`.
+//! Looks for broken promises for as long as one likes: `cargo run -p lineal-tests --release -- soak --minutes 60`, and its
+//! kin in the real world.
 
 use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use clap::{Parser, Subcommand};
-use lineal_tests::simulator;
+use lineal_tests::{real, s3::S3, simulator};
 
-/// Looks for seeds of the simulator that break a promise
+/// Looks for what breaks a promise
 #[derive(Debug, Parser)]
 struct Args {
     #[command(subcommand)]
@@ -30,6 +33,77 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Kill real processes at random moments, and judge what they leave
+    #[command(after_help = "Example:\n  lineal-tests kills --count 5000")]
+    Kills {
+        /// How many
+        #[arg(long, default_value_t = 1_000)]
+        count: u64,
+        /// Which moments. Default: of the clock
+        #[arg(long)]
+        seed: Option<u64>,
+        /// The folder to do that in. Default: the system's for temporary files
+        #[arg(long)]
+        below: Option<PathBuf>,
+    },
+    /// Cut the power of a real file system at random moments, and judge what is left; needs root
+    #[command(after_help = "Example:\n  lineal-tests cuts --count 1000")]
+    Cuts {
+        /// How many; a tenth as many again on a disk whose syncs do nothing
+        #[arg(long, default_value_t = 250)]
+        count: u64,
+        /// Which moments. Default: of the clock
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Kill a process at each of its system calls, and have each of its syncs fail; needs strace
+    #[command(after_help = "Example:\n  lineal-tests calls")]
+    Calls {
+        /// Only each so many
+        #[arg(long, default_value_t = 1)]
+        stride: u64,
+    },
+    /// Fill small file systems to many points, and run out of files and of room in one; needs root
+    #[command(after_help = "Example:\n  lineal-tests full --points 500")]
+    Full {
+        /// How many, on each kind of file system
+        #[arg(long, default_value_t = 100)]
+        points: u64,
+    },
+    /// Have processes race for a directory
+    #[command(after_help = "Example:\n  lineal-tests races --count 10000")]
+    Races {
+        /// How many races
+        #[arg(long, default_value_t = 1_000)]
+        count: u64,
+    },
+    /// Run engines whose archive is behind a store that lies, with each kind of lie
+    #[command(after_help = "Example:\n  lineal-tests lies --count 100")]
+    Lies {
+        /// How many runs of each
+        #[arg(long, default_value_t = 10)]
+        count: u64,
+        /// Which. Default: of the clock
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Open and close a directory many times, and look for what is left of it in this process
+    #[command(after_help = "Example:\n  lineal-tests leaks --count 10000")]
+    Leaks {
+        /// How often
+        #[arg(long, default_value_t = 1_000)]
+        count: u64,
+    },
+    /// What is killed
+    #[command(hide = true)]
+    Worker(real::worker::Plan),
+    /// What races
+    #[command(hide = true)]
+    Racer {
+        /// The data directory
+        #[arg(long)]
+        dir: PathBuf,
+    },
     /// Run one seed again
     #[command(after_help = "Example:\n  lineal-tests replay 94")]
     Replay {
@@ -41,6 +115,21 @@ enum Command {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Soak { minutes, seed } => soak(minutes, seed.unwrap_or_else(of_the_clock)),
+        Command::Kills { count, seed, below } => kills(count, seed.unwrap_or_else(of_the_clock), below),
+        Command::Cuts { count, seed } => cuts(count, seed.unwrap_or_else(of_the_clock)),
+        Command::Calls { stride } => calls(stride),
+        Command::Full { points } => full(points),
+        Command::Races { count } => told("races", 0, |program, _| {
+            let temp = tempfile::tempdir().map_err(|error| error.to_string())?;
+            real::races::run(program, temp.path(), count)
+        }),
+        Command::Lies { count, seed } => lies(count, seed.unwrap_or_else(of_the_clock)),
+        Command::Leaks { count } => told("leaks", 0, |_, _| {
+            let temp = tempfile::tempdir().map_err(|error| error.to_string())?;
+            real::limits::leaks(&temp.path().join("data"), count)
+        }),
+        Command::Racer { dir } => real::races::race(&dir),
+        Command::Worker(plan) => real::worker::run(&plan),
         Command::Replay { seed } => match simulator::run(seed) {
             Ok(report) => {
                 let hash: String = report.hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -53,6 +142,105 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// What a run in the real world has come to.
+fn told<T: Debug>(
+    what: &str,
+    seed: u64,
+    run: impl FnOnce(&Path, &(dyn Fn(&str) + Sync)) -> Result<T, String>,
+) -> ExitCode {
+    let started = Instant::now();
+    let program = std::env::current_exe().map_err(|error| error.to_string());
+    let done = program.and_then(|program| run(&program, &|found| println!("FOUND {found}")));
+    let seconds = started.elapsed().as_secs_f64();
+    match done {
+        Ok(tally) => {
+            println!("{what}, seed {seed}: nothing found in {seconds:.1} s; {tally:?}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            println!("{what}, seed {seed}: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn kills(count: u64, seed: u64, below: Option<PathBuf>) -> ExitCode {
+    told("kills", seed, |program, found| {
+        let temp = match below {
+            Some(below) => tempfile::tempdir_in(below),
+            None => tempfile::tempdir(),
+        }
+        .map_err(|error| error.to_string())?;
+        let tally = real::kills::run(program, temp.path(), count, seed, found);
+        if tally.is_err() {
+            // For whoever looks into it.
+            println!("kept: {}", temp.keep().display());
+        }
+        tally
+    })
+}
+
+fn cuts(count: u64, seed: u64) -> ExitCode {
+    told("cuts", seed, |program, found| {
+        let tally = real::cuts::run(program, count, seed, found)?;
+        let control = (count / 10).max(10);
+        let lost = real::cuts::control(program, control, seed)?;
+        println!("on a disk whose syncs do nothing {lost} of {control} cuts lost acknowledgements");
+        if lost * 10 < control * 9 {
+            return Err("who misses that looks at nothing".to_owned());
+        }
+        Ok(tally)
+    })
+}
+
+fn calls(stride: u64) -> ExitCode {
+    told("calls", 0, |program, _| {
+        let temp = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let killed = real::calls::kill_at_each(program, temp.path(), stride)?;
+        println!("killed at each call: {killed:?}");
+        let failed = real::calls::fail_each_sync(program, temp.path(), stride)?;
+        println!("each sync failed: {failed:?}");
+        Ok(())
+    })
+}
+
+fn full(points: u64) -> ExitCode {
+    told("full file systems", 0, |program, _| {
+        let mut tally = real::full::Tally::default();
+        let small = real::mount::Tmpfs::make("size=16m")?;
+        let disk = real::mount::Ext4::make(32)?;
+        for top in [small.path(), &disk.path()] {
+            real::full::fill_to(program, top, points, &mut tally)?;
+            println!("{}: {tally:?}", top.display());
+        }
+        let met =
+            (4..60).map(|inodes| real::full::few_files(program, inodes)).collect::<Result<Vec<_>, _>>()?;
+        println!("few files: {} of {} ran out of them", met.iter().filter(|met| **met).count(), met.len());
+        Ok(tally)
+    })
+}
+
+fn lies(count: u64, seed: u64) -> ExitCode {
+    told("lies", seed, |_, found| {
+        let s3 = S3::start().ok_or("there is no S3 server")?;
+        let temp = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let (mut all, mut bad) = (real::lies::Tally::default(), 0);
+        for trouble in real::proxy::Trouble::ALL {
+            let mut tally = real::lies::Tally::default();
+            for number in 0..count {
+                let seed = seed.wrapping_add(number);
+                if let Err(why) = real::lies::run(&s3, temp.path(), trouble, seed, &mut tally) {
+                    found(&format!("{trouble:?}, seed {seed}: {why}"));
+                    bad += 1;
+                }
+            }
+            println!("{trouble:?}: {tally:?}");
+            all.add(tally);
+        }
+        if bad == 0 { Ok(all) } else { Err(format!("{bad} findings")) }
+    })
 }
 
 fn of_the_clock() -> u64 {

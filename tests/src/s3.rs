@@ -96,6 +96,20 @@ impl S3 {
         format!("s3://{}/{path}", self.bucket)
     }
 
+    /// Where the server listens, as `http://host:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.server.endpoint
+    }
+
+    /// A place for an archive below `path` of the bucket, reached by way of another address.
+    #[must_use]
+    pub fn location_by(&self, endpoint: &str, path: &str) -> Location {
+        let mut environment = self.environment();
+        environment[0].1 = endpoint.to_owned();
+        Location::new(self.url(path)).environment(environment)
+    }
+
     /// The environment variables with which [`Location`]s, and commands, reach the server.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {

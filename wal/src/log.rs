@@ -480,8 +480,7 @@ impl Shared {
     fn spawn(&self, name: &str, run: impl FnOnce(&Core) + Send + 'static) -> Result<(), LogError> {
         let core = Arc::clone(&self.core);
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || run(&core));
-        let thread =
-            spawned.map_err(|error| LogError::io("start a thread for", crate::format::LOG_DIR, error))?;
+        let thread = spawned.map_err(|error| LogError::io("start", name, error))?;
         self.threads.lock().push(thread);
         Ok(())
     }

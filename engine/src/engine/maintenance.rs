@@ -75,13 +75,17 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// Memory is brought down to this share of its soft limit, in eighths, so that not every access makes room anew.
 const RESIDENT_TARGET_EIGHTHS: u64 = 6;
 
-pub(crate) fn start(engine: &Arc<EngineInner>) -> JoinHandle<()> {
+/// Starts the thread.
+///
+/// # Errors
+/// [`Error::Io`] where the process may have no more threads.
+pub(crate) fn start(engine: &Arc<EngineInner>) -> crate::Result<JoinHandle<()>> {
     let signal = Arc::clone(&engine.signal);
     let engine = Arc::downgrade(engine);
     thread::Builder::new()
         .name("lineal-maintenance".into())
         .spawn(move || run(&signal, &engine))
-        .expect("the system starts one thread when an engine is opened")
+        .map_err(|error| Error::io("starting a thread", "lineal-maintenance", error))
 }
 
 fn run(signal: &Signal, engine: &Weak<EngineInner>) {

@@ -73,7 +73,7 @@ impl Engine {
         let engine = assemble(options, directory, files, far);
         engine.check_durability()?;
         engine.forget_dropped()?;
-        engine.start_maintenance();
+        engine.start_maintenance()?;
         #[cfg(feature = "archive")]
         if let Some(archive) = &engine.archive {
             archive.start(&engine);
@@ -433,15 +433,16 @@ impl EngineInner {
         Ok(())
     }
 
-    fn start_maintenance(self: &Arc<Self>) {
+    fn start_maintenance(self: &Arc<Self>) -> Result<()> {
         if self.read_only {
-            return;
+            return Ok(());
         }
         // Off the open path: the first user who writes makes the ballast. Not the thread, which would keep the engine for
         // a moment after it was dropped.
         self.ballast.owe();
         if self.options.background {
-            *self.maintenance.lock() = Some(maintenance::start(self));
+            *self.maintenance.lock() = Some(maintenance::start(self)?);
         }
+        Ok(())
     }
 }

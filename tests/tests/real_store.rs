@@ -1,0 +1,21 @@
+//! A real S3 server behind one that lies. `lineal-tests lies` does more of it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+use lineal_tests::{
+    real::{lies, proxy::Trouble},
+    s3::S3,
+};
+
+#[test]
+fn a_store_that_lies_costs_time_and_no_commit() {
+    let Some(s3) = S3::start() else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let mut tally = lies::Tally::default();
+    for trouble in Trouble::ALL {
+        lies::run(&s3, temp.path(), trouble, 5, &mut tally)
+            .unwrap_or_else(|why| panic!("{trouble:?}: {why}"));
+    }
+    println!("{tally:?}");
+    assert!(tally.met > 50 && tally.archived > 100, "{tally:?}");
+}
