@@ -7,6 +7,10 @@
 //! order (I1 to I4); a state that was once read stays (I2). In the end nothing fails any more: the engine has to do all it
 //! is asked for, every version that the model remembers has to be there (I9 to I11), everything verifies (I8, I18), and bits
 //! that flip are noticed or do no harm.
+//!
+//! A third of the runs have an archive in a store that fails, forgets, and is dark; its uploader moves when the run moves it. There
+//! the machine may be lost between two lives, and another one goes on from the archive: with everything that was said to be
+//! archived, while the lost one, if it does not know that it is, has to be told before it says so again (I6).
 
 mod cloud;
 mod shape;
