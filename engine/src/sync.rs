@@ -1,47 +1,65 @@
-//! Threads, locks and atomics of this crate: parking_lot's and std's, or loom's inside loom tests.
+//! Threads, locks and atomics of this crate: parking_lot's and std's, loom's inside loom tests, or shuttle's in a build
+//! for shuttle, which runs whole engines.
 //!
-//! Nothing else in the crate names `parking_lot`, `std::sync` or `std::thread`. Both sides have one API,
+//! Nothing else in the crate names `parking_lot`, `std::sync` or `std::thread`. All sides have one API,
 //! parking_lot's: `lock()`, `read()` and `write()` return the guard and nothing is ever poisoned, so that a
 //! panic in a caller's closure cannot make a lock unusable. What a panic may leave half done is the business
 //! of whoever holds the guard.
 //!
-//! Differences that loom brings: its constructors are not `const`, and its timed wait never times out, so a
-//! loom model calls what follows a deadline directly instead of waiting for one.
+//! Differences that loom and shuttle bring: loom's constructors are not `const`, and a timed wait never times out, so a
+//! model calls what follows a deadline directly instead of waiting for one.
 #![allow(unused_imports, reason = "one list for the whole crate, whichever of it is used at the moment")]
 
-/// Shared ownership is std's in loom tests too: loom's `Arc` has no `Weak` and no `dyn`, and all that it adds
+/// Shared ownership is std's in models too: loom's `Arc` has no `Weak` and no `dyn`, and all that it adds
 /// is the search for leaks.
 pub(crate) use std::sync::{Arc, OnceLock, Weak};
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(any(all(test, loom), shuttle)))]
 pub(crate) use parking_lot::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult,
 };
-#[cfg(not(all(test, loom)))]
-pub(crate) use std::{hint, sync::atomic, thread};
+#[cfg(not(any(all(test, loom), shuttle)))]
+pub(crate) use std::{hint, sync::atomic, thread, thread_local};
 
 #[cfg(all(test, loom))]
-pub(crate) use loom::{
+use loom as checker;
+#[cfg(all(test, loom))]
+pub(crate) use std::thread_local;
+
+#[cfg(shuttle)]
+use shuttle as checker;
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread_local;
+
+#[cfg(any(all(test, loom), shuttle))]
+pub(crate) use checker::{
     hint,
     sync::{RwLockReadGuard, RwLockWriteGuard, atomic},
     thread,
 };
-#[cfg(all(test, loom))]
+#[cfg(any(all(test, loom), shuttle))]
 pub(crate) use mocked::{Condvar, Mutex, MutexGuard, RwLock, WaitTimeoutResult};
 
-/// Lets the thread rest for a while; loom's time does not pass.
+/// What no schedule is split at: redb calls for pages while it holds locks of its own, and a checker's threads are one
+/// thread of the system, which would wait for itself there.
+pub(crate) mod unsplit {
+    pub(crate) use parking_lot::Mutex;
+    pub(crate) use std::sync::atomic;
+}
+
+/// Lets the thread rest for a while; in a model no time passes.
 pub(crate) fn rest(time: std::time::Duration) {
-    #[cfg(not(all(test, loom)))]
+    #[cfg(not(any(all(test, loom), shuttle)))]
     thread::sleep(time);
-    #[cfg(all(test, loom))]
+    #[cfg(any(all(test, loom), shuttle))]
     {
         let _ = time;
         thread::yield_now();
     }
 }
 
-/// loom's locks with parking_lot's signatures.
-#[cfg(all(test, loom))]
+/// A checker's locks with parking_lot's signatures.
+#[cfg(any(all(test, loom), shuttle))]
 #[allow(dead_code, reason = "the whole API of the real ones, whichever of it a model uses")]
 mod mocked {
     use std::{
@@ -51,13 +69,14 @@ mod mocked {
         time::Instant,
     };
 
-    use loom::sync::{RwLockReadGuard, RwLockWriteGuard};
+    use super::checker;
+    use checker::sync::{RwLockReadGuard, RwLockWriteGuard};
 
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(checker::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -90,7 +109,7 @@ mod mocked {
     }
 
     /// Empty only inside a wait, which takes loom's guard by value.
-    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+    pub(crate) struct MutexGuard<'a, T>(Option<checker::sync::MutexGuard<'a, T>>);
 
     impl<T> MutexGuard<'_, T> {
         pub(crate) fn unlock_fair(guard: Self) {
@@ -113,7 +132,7 @@ mod mocked {
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Condvar(checker::sync::Condvar);
 
     impl Condvar {
         pub(crate) fn new() -> Self {
@@ -153,11 +172,11 @@ mod mocked {
         }
     }
 
-    pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+    pub(crate) struct RwLock<T>(checker::sync::RwLock<T>);
 
     impl<T> RwLock<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::RwLock::new(value))
+            Self(checker::sync::RwLock::new(value))
         }
 
         pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {

@@ -513,9 +513,9 @@ impl<P: Pending, D: Device<P::Batch>> Queue<P, D> {
 
 /// Ticks without anything to flush after which the flusher sleeps until it is woken. Until then an append need not wake
 /// it, which would cost a lone caller a system call for each commit. Source: a guess, a third of a second by default.
-#[cfg(not(all(test, loom)))]
+#[cfg(not(any(all(test, loom), shuttle)))]
 const FLUSHER_IDLE_TICKS: u32 = 64;
-#[cfg(all(test, loom))]
+#[cfg(any(all(test, loom), shuttle))]
 const FLUSHER_IDLE_TICKS: u32 = 0;
 
 #[cfg(test)]

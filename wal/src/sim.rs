@@ -13,7 +13,7 @@
 //! * Space is what files are long, linked or not allocated alike; a file that is unlinked gives it back at once.
 
 use crate::disk::{Disk, DiskFile, DiskLock, OpenMode};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, unsplit::Mutex};
 use std::collections::BTreeMap;
 use std::io;
 

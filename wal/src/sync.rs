@@ -1,13 +1,14 @@
-//! Threads, locks and atomics of this crate: real ones, or loom's inside loom tests. Nothing else names them.
+//! Threads, locks and atomics of this crate: real ones, loom's inside loom tests, or shuttle's in a build for shuttle.
+//! Nothing else names them.
 
 pub(crate) use std::sync::Arc;
 
-#[cfg(all(test, loom))]
+#[cfg(any(all(test, loom), shuttle))]
 pub(crate) use modelled::*;
-#[cfg(not(all(test, loom)))]
+#[cfg(not(any(all(test, loom), shuttle)))]
 pub(crate) use real::*;
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(any(all(test, loom), shuttle)))]
 mod real {
     pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::sync::atomic;
@@ -69,13 +70,25 @@ mod real {
     }
 }
 
-#[cfg(all(test, loom))]
+/// What no schedule is split at: the simulated disk is called by redb, which holds locks of its own then, and a checker's
+/// threads are one thread of the system, which would wait for itself there.
+#[cfg(any(all(test, not(loom)), feature = "sim"))]
+pub(crate) mod unsplit {
+    pub(crate) use parking_lot::Mutex;
+}
+
+#[cfg(any(all(test, loom), shuttle))]
 mod modelled {
-    pub(crate) use loom::sync::{MutexGuard, atomic};
-    pub(crate) use loom::thread;
+    pub(crate) use checker::sync::{MutexGuard, atomic};
+    pub(crate) use checker::thread;
+    #[cfg(all(test, loom))]
+    use loom as checker;
+    #[cfg(shuttle)]
+    use shuttle as checker;
+    use std::sync::PoisonError;
     use std::time::Duration;
 
-    /// loom's own unpark wakes a thread from whatever it is blocked in, and is lost by one that waits for a lock.
+    /// A checker's own unpark wakes a thread from whatever it is blocked in, and is lost by one that waits for a lock.
     #[derive(Debug)]
     pub(crate) struct Parker(Mutex<bool>, Condvar);
 
@@ -84,7 +97,7 @@ mod modelled {
             Self(Mutex::new(false), Condvar::new())
         }
 
-        /// loom has no time: sleeps until woken.
+        /// No time passes: sleeps until woken.
         pub(crate) fn park(&self, _limit: Option<Duration>) {
             let mut woken = self.0.lock();
             while !*woken {
@@ -104,31 +117,31 @@ mod modelled {
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(checker::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().expect("a loom test that panics ends its model")
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Condvar(checker::sync::Condvar);
 
     impl Condvar {
         pub(crate) fn new() -> Self {
-            Self(loom::sync::Condvar::new())
+            Self(checker::sync::Condvar::new())
         }
 
         pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            self.0.wait(guard).expect("a loom test that panics ends its model")
+            self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
         }
 
-        /// loom has no time: waits until notified.
+        /// No time passes: waits until notified.
         pub(crate) fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, _: Duration) -> MutexGuard<'a, T> {
             self.wait(guard)
         }

@@ -54,8 +54,11 @@ use lineal_wal::{DiskFile, EngineId};
 
 use super::CatalogError;
 use crate::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    Arc,
+    unsplit::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// Magic of the file header.

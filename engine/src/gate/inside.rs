@@ -5,7 +5,7 @@ use std::{
     marker::PhantomData,
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, sync::thread_local};
 
 /// Names one open engine within this process, for as long as it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ thread_local! {
 /// Whether the thread is inside of a turn that `is` says it of.
 #[inline]
 fn any(is: impl Fn(&Mark) -> bool) -> bool {
-    ONLY.get().is_some_and(|mark| is(&mark))
-        || (COUNT.get() > 0 && MORE.with_borrow(|marks| marks.iter().any(is)))
+    ONLY.with(Cell::get).is_some_and(|mark| is(&mark))
+        || (COUNT.with(Cell::get) > 0 && MORE.with(|marks| marks.borrow().iter().any(is)))
 }
 
 /// Marks the thread as being inside a turn until it is dropped.
@@ -49,11 +49,11 @@ impl Inside {
     #[inline]
     pub(crate) fn enter(engine: EngineTag, cell: usize) -> Inside {
         let mark = Mark { engine, cell };
-        if ONLY.get().is_none() {
-            ONLY.set(Some(mark));
+        if ONLY.with(Cell::get).is_none() {
+            ONLY.with(|only| only.set(Some(mark)));
         } else {
-            MORE.with_borrow_mut(|marks| marks.push(mark));
-            COUNT.set(COUNT.get() + 1);
+            MORE.with(|marks| marks.borrow_mut().push(mark));
+            COUNT.with(|count| count.set(count.get() + 1));
         }
         Inside { mark, _not_send: PhantomData }
     }
@@ -73,10 +73,11 @@ impl Inside {
 
 #[cold]
 fn leave_more(mark: Mark) {
-    MORE.with_borrow_mut(|marks| {
+    MORE.with(|marks| {
+        let mut marks = marks.borrow_mut();
         if let Some(at) = marks.iter().rposition(|other| *other == mark) {
             marks.remove(at);
-            COUNT.set(marks.len());
+            COUNT.with(|count| count.set(marks.len()));
         }
     });
 }
@@ -85,8 +86,8 @@ impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         // Equal marks are as good as each other, so it does not matter which of two is taken.
-        if ONLY.get() == Some(self.mark) {
-            ONLY.set(None);
+        if ONLY.with(Cell::get) == Some(self.mark) {
+            ONLY.with(|only| only.set(None));
         } else {
             leave_more(self.mark);
         }

@@ -12,7 +12,7 @@ use crate::sync::{
 /// and be woken costs several, and a look costs some tens of nanoseconds: two threads that take turns of a tenth
 /// of a microsecond at one object are twenty times as fast with it, and many threads are no slower. Once in a
 /// model, where each is one more branch.
-const LOOKS: u32 = if cfg!(all(test, loom)) { 1 } else { 40 };
+const LOOKS: u32 = if cfg!(any(all(test, loom), shuttle)) { 1 } else { 40 };
 
 /// Why [`Parker::park`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use crate::{Clock, Random, Result, sync::Arc};
 /// Operations of SQLite's virtual machine between two looks at the budget.
 ///
 /// Source: chosen; a look costs about 50 ns, a thousand operations some 10 us.
-const OPERATIONS_STEP: i32 = 1_000;
+pub(super) const OPERATIONS_STEP: i32 = 1_000;
 
 /// What a statement counts for in the budget of operations beside those that were counted in steps.
 const STATEMENT_OPERATIONS: u64 = 50;

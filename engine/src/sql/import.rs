@@ -16,9 +16,11 @@ use std::{
 };
 
 use lineal_wal::NamespaceId;
-use rusqlite::{OpenFlags, config::DbConfig};
+use rusqlite::{OpenFlags, config::DbConfig, limits::Limit};
 
 use super::{
+    SqlErrorCode,
+    connection::OPERATIONS_STEP,
     functions, guard,
     port::{PAGE_BYTES, Pages},
     schema,
@@ -33,6 +35,16 @@ const JOURNAL_MAGIC: &[u8; 8] = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7";
 const VERSIONS_AT: u64 = 18;
 /// Findings of `integrity_check` that an error tells.
 const FINDINGS_MAX: u8 = 3;
+
+/// A file may be so many times as large as the largest database of an object, because its free pages are left out.
+///
+/// Source: chosen; a file that is emptier than that is cheaper to vacuum where it is than to copy.
+const FILE_RATIO_MAX: u64 = 16;
+/// Operations of SQLite's virtual machine that checking a file may take for each of its bytes, beside those of a
+/// transaction. Its schema has expressions that are evaluated for each row, and its maker chose them.
+///
+/// Source: chosen; rows of a few bytes in a table with an index take about four.
+const OPERATIONS_PER_BYTE: u64 = 16;
 
 /// What was imported, or would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +70,18 @@ impl Image {
     pub(crate) fn of(engine: &EngineInner, namespace: NamespaceId, path: &Path) -> Result<Image> {
         let scratch = Scratch::new((engine.options.random)())?;
         let source = scratch.0.join("source.db");
-        copy(path, &source)?;
+        let limit = engine.options.transaction_bytes_max as u64;
+        let copied = copy(path, &source, limit.saturating_mul(FILE_RATIO_MAX))?;
         let compact = scratch.0.join("compact.db");
         let refused = |reason: String| Error::NotImportable { file: path.to_owned(), reason };
-        let db = open(engine, namespace, &source)
+        let operations =
+            copied.saturating_mul(OPERATIONS_PER_BYTE).saturating_add(engine.options.sql.operations_max);
+        let db = open(engine, namespace, &source, operations)
             .and_then(|db| check_and_compact(&db, &compact).map(|()| db))
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| refused(told(&error, operations)))?;
         drop(db);
         let file = File::options().read(true).write(true).open(&compact).map_err(in_scratch)?;
         let bytes = file.metadata().map_err(in_scratch)?.len();
-        let limit = engine.options.transaction_bytes_max as u64;
         if bytes > limit {
             return Err(Error::TooLarge { what: "database", limit, size: bytes });
         }
@@ -152,8 +166,9 @@ fn in_scratch(error: std::io::Error) -> Error {
     Error::io("working on a copy", std::env::temp_dir().display().to_string(), error)
 }
 
-/// Copies a database and the write-ahead log beside it. Refuses one that changes meanwhile.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a database and the write-ahead log beside it, and returns their size. Refuses one that changes meanwhile, or is
+/// larger than `most`.
+fn copy(from: &Path, to: &Path, most: u64) -> Result<u64> {
     let refused = |reason: &str| Error::NotImportable { file: from.to_owned(), reason: reason.into() };
     let before =
         look(from)?.ok_or_else(|| Error::NotFound { what: format!("the file {}", from.display()) })?;
@@ -163,7 +178,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         return Err(refused("it is no database of SQLite"));
     }
     let mut journal = [0; 8];
-    if look(&with(from, "-journal"))?.is_some() {
+    if look(&with(from, "-journal"))?.is_some_and(|found| found.is_file()) {
         read_head(&with(from, "-journal"), &mut journal)?;
     }
     if journal == *JOURNAL_MAGIC {
@@ -173,6 +188,13 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     }
     let wal = with(from, "-wal");
     let wal_before = look(&wal)?;
+    if wal_before.as_ref().is_some_and(|found| !found.is_file()) {
+        return Err(refused("what lies beside it by the name of its write-ahead log is no file"));
+    }
+    let bytes = before.len().saturating_add(wal_before.as_ref().map_or(0, Metadata::len));
+    if bytes > most {
+        return Err(Error::TooLarge { what: "file", limit: most, size: bytes });
+    }
     let failed = |error| Error::io("copying", from.display().to_string(), error);
     fs::copy(from, to).map_err(failed)?;
     if wal_before.is_some() {
@@ -185,7 +207,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     if !same(Some(&before), look(from)?.as_ref()) || !same(wal_before.as_ref(), look(&wal)?.as_ref()) {
         return Err(refused("it was written while it was copied: close what has it open"));
     }
-    Ok(())
+    Ok(bytes)
 }
 
 fn with(path: &Path, end: &str) -> PathBuf {
@@ -217,15 +239,42 @@ fn read_head(path: &Path, head: &mut [u8]) -> Result<usize> {
     read().map_err(|error| Error::io("reading", path.display().to_string(), error))
 }
 
-/// Opens the copy with SQLite's own file system, and with the functions that the namespace's databases have.
-fn open(engine: &EngineInner, namespace: NamespaceId, path: &Path) -> Result<rusqlite::Connection> {
+/// Why a file is refused.
+fn told(error: &Error, operations: u64) -> String {
+    match error {
+        Error::Sql(error) if error.code() == SqlErrorCode::Interrupted => {
+            format!("to check it takes more than {operations} operations of SQLite's machine")
+        }
+        error => error.to_string(),
+    }
+}
+
+/// Opens the copy with SQLite's own file system, with the functions and the limits that the namespace's databases have, and
+/// with so many operations to spend.
+fn open(
+    engine: &EngineInner,
+    namespace: NamespaceId,
+    path: &Path,
+    operations: u64,
+) -> Result<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = rusqlite::Connection::open_with_flags(path, flags)?;
+    let mut db = rusqlite::Connection::open_with_flags(path, flags)?;
     for (switch, on) in guard::CONFIG {
         // VACUUM writes the schema as it finds it, with double quotes where strings have them.
         let is_quotes = matches!(switch, DbConfig::SQLITE_DBCONFIG_DQS_DDL);
         db.set_db_config(*switch, *on || is_quotes)?;
     }
+    for (limit, value) in guard::limits(&engine.options.sql) {
+        // VACUUM attaches what it writes.
+        let value = if matches!(limit, Limit::SQLITE_LIMIT_ATTACHED) { 1 } else { value };
+        db.set_limit(limit, i32::try_from(value).unwrap_or(i32::MAX))?;
+    }
+    let mut steps = operations / u64::from(OPERATIONS_STEP.unsigned_abs());
+    let spend = move || {
+        steps = steps.saturating_sub(1);
+        steps == 0
+    };
+    db.progress_handler(OPERATIONS_STEP, Some(spend))?;
     db.execute_batch("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0")?;
     functions::register(&db, engine.options.random.clone(), engine.options.sql.length_max)?;
     engine.sql.set_up(namespace, &db)?;

@@ -76,7 +76,8 @@ impl Object {
     ///
     /// # Errors
     /// Inside the gate: [`Error::NotImportable`] for a file that does not pass; [`Error::TooLarge`] for a database over
-    /// [`Options::transaction_bytes_max`](crate::Options::transaction_bytes_max), because it is one transaction;
+    /// [`Options::transaction_bytes_max`](crate::Options::transaction_bytes_max), because it is one transaction, and for a
+    /// file over sixteen times that, which is not looked at;
     /// [`Error::Io`]; else as [`transact`](Object::transact). The object is as it was.
     ///
     /// ```

@@ -1,5 +1,12 @@
 //! Many threads on a real disk, with everything that runs in the background, and little memory and log: no
-//! acknowledged increment is lost, none is made twice, no seq is left out.
+//! acknowledged increment is lost, none is made twice, no seq is left out, and what one caller was told before another one
+//! began is what that one sees.
+//!
+//! It goes on for some seconds, or for as long and over as many objects as one says; the sanitizers run it too:
+//!
+//! ```sh
+//! LINEAL_STRESS_SECONDS=600 LINEAL_STRESS_OBJECTS=10000 cargo test --release -p lineal --test stress -- --nocapture
+//! ```
 
 use std::{
     collections::VecDeque,
@@ -10,13 +17,19 @@ use std::{
 
 use lineal::{Engine, Error, Gated, Object, Options, Result, Tx};
 
-/// How long it goes on.
+/// How long it goes on if nobody says.
 ///
 /// Source: chosen; hundreds of checkpoints and tens of thousands of commits.
-const DURATION: Duration = Duration::from_secs(4);
+const SECONDS: u64 = 4;
 
 const THREADS: u64 = 4;
-const OBJECTS: usize = 60;
+
+/// Over how many objects if nobody says.
+const OBJECTS: u64 = 60;
+
+fn asked(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |asked| asked.parse().unwrap())
+}
 
 /// Gates that a thread leaves shut before it waits for the oldest.
 const IN_FLIGHT: usize = 32;
@@ -57,11 +70,34 @@ struct Shared {
     engine: Engine,
     objects: Vec<Object>,
     acknowledged: Vec<AtomicU64>,
+    /// The highest count that any caller was told, by object. Counts are given out one by one, so an order of all
+    /// transactions that also keeps the order of time exists iff nobody is told less than what was told before he began.
+    told: Vec<AtomicU64>,
+    operations: AtomicU64,
     stop: AtomicBool,
     busy: AtomicU64,
 }
 
 impl Shared {
+    /// What somebody was told of the object before this moment, at least.
+    fn known(&self, at: usize) -> u64 {
+        self.told[at].load(Ordering::SeqCst)
+    }
+
+    /// Takes in what a caller was told, who began when `known` was.
+    fn tell(&self, at: usize, known: u64, count: u64) {
+        assert!(count >= known, "object {at} was at {known} before this began, and it was told {count}");
+        self.told[at].fetch_max(count, Ordering::SeqCst);
+        self.operations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As `tell`, for who counted one up; 0 if he was refused before he did, which his gate says.
+    fn tell_made(&self, at: usize, known: u64, count: u64) {
+        if count > 0 {
+            self.tell(at, known + 1, count);
+        }
+    }
+
     /// Counts what a gate lets out.
     fn acknowledge(&self, which: &[usize], gated: Gated<u64>) {
         match gated.wait() {
@@ -78,16 +114,21 @@ impl Shared {
         let mut random = seed;
         let mut in_flight: VecDeque<(Vec<usize>, Gated<u64>)> = VecDeque::new();
         while !self.stop.load(Ordering::Relaxed) {
-            let at = next(&mut random) as usize % OBJECTS;
-            let other = next(&mut random) as usize % OBJECTS;
+            let at = next(&mut random) as usize % self.objects.len();
+            let other = next(&mut random) as usize % self.objects.len();
             let number = next(&mut random);
             let object = &self.objects[at];
+            let known = self.known(at);
+            let mut told = 0;
             let made = match number % 16 {
                 0 if at != other => {
+                    let (known_too, mut told_too) = (self.known(other), 0);
                     let both = self.engine.transact_many([object, &self.objects[other]], |[left, right]| {
-                        increment(left, number)?;
-                        increment(right, number)
+                        told = increment(left, number)?;
+                        told_too = increment(right, number)?;
+                        Ok(told)
                     });
+                    self.tell_made(other, known_too, told_too);
                     (vec![at, other], both)
                 }
                 1 => {
@@ -101,9 +142,9 @@ impl Shared {
                 2 => {
                     let event = object.event(async |cx| {
                         let before = cx.read(|view| Ok(view.seq())).unconfirmed()?;
-                        let count = cx.transact(|tx| increment(tx, number)).await?;
-                        assert!(count > before);
-                        Ok(count)
+                        told = cx.transact(|tx| increment(tx, number)).await?;
+                        assert!(told > before);
+                        Ok(told)
                     });
                     (vec![at], pollster::block_on(event))
                 }
@@ -111,10 +152,18 @@ impl Shared {
                     let seen = object.read(|view| Ok((count_in(view.get("count")?), view.seq())));
                     let (count, seq) = seen.wait().unwrap();
                     assert_eq!(count, seq);
+                    self.tell(at, known, count);
                     continue;
                 }
-                _ => (vec![at], object.transact(|tx| increment(tx, number))),
+                _ => {
+                    let made = object.transact(|tx| {
+                        told = increment(tx, number)?;
+                        Ok(told)
+                    });
+                    (vec![at], made)
+                }
             };
+            self.tell_made(at, known, told);
             in_flight.push_back(made);
             if in_flight.len() > IN_FLIGHT {
                 let (which, gated) = in_flight.pop_front().unwrap();
@@ -130,7 +179,7 @@ impl Shared {
     fn disturb(&self) {
         let mut random = 99;
         while !self.stop.load(Ordering::Relaxed) {
-            let object = &self.objects[next(&mut random) as usize % OBJECTS];
+            let object = &self.objects[next(&mut random) as usize % self.objects.len()];
             match next(&mut random) % 8 {
                 0 => drop(self.engine.checkpoint().unwrap()),
                 1 => self.engine.compact().unwrap(),
@@ -155,14 +204,17 @@ impl Shared {
 
 #[test]
 fn no_increment_is_lost_under_pressure() {
+    let (count, seconds) = (asked("LINEAL_STRESS_OBJECTS", OBJECTS), asked("LINEAL_STRESS_SECONDS", SECONDS));
     let dir = tempfile::tempdir().unwrap();
     let engine = options().open(dir.path()).unwrap();
     let counters = engine.namespace("counters").unwrap();
-    let objects: Vec<Object> = (0..OBJECTS).map(|at| counters.object(&format!("{at}")).unwrap()).collect();
+    let objects: Vec<Object> = (0..count).map(|at| counters.object(&format!("{at}")).unwrap()).collect();
     let shared = Shared {
         engine,
         objects,
-        acknowledged: (0..OBJECTS).map(|_| AtomicU64::new(0)).collect(),
+        acknowledged: (0..count).map(|_| AtomicU64::new(0)).collect(),
+        told: (0..count).map(|_| AtomicU64::new(0)).collect(),
+        operations: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         busy: AtomicU64::new(0),
     };
@@ -170,7 +222,7 @@ fn no_increment_is_lost_under_pressure() {
         let shared = &shared;
         let mut threads: Vec<_> = (0..THREADS).map(|seed| scope.spawn(move || shared.write(seed))).collect();
         threads.push(scope.spawn(|| shared.disturb()));
-        let end = Instant::now() + DURATION;
+        let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end && threads.iter().all(|thread| !thread.is_finished()) {
             thread::sleep(Duration::from_millis(10));
         }
@@ -179,7 +231,8 @@ fn no_increment_is_lost_under_pressure() {
     });
     assert_eq!(failed, 0, "a thread failed");
 
-    let Shared { engine, objects, acknowledged, busy, .. } = shared;
+    let Shared { engine, objects, acknowledged, operations, busy, .. } = shared;
+    println!("{operations:?} operations on {count} objects");
     let wanted: Vec<u64> = acknowledged.iter().map(|count| count.load(Ordering::Relaxed)).collect();
     let counts = |objects: &[Object]| -> Vec<(u64, u64)> {
         let count = |object: &Object| {
@@ -191,7 +244,9 @@ fn no_increment_is_lost_under_pressure() {
     assert_eq!(counts(&objects), both);
     let stats = engine.stats();
     assert!(stats.checkpoints > 1 && stats.hibernations > 0 && stats.wakes > 0, "{stats:?}");
-    assert_eq!((stats.maintenance_failures, busy.into_inner()), (0, 0));
+    assert_eq!(stats.maintenance_failures, 0);
+    // Where a sanitizer makes all slow, a writer may wait for room for longer than it waits.
+    assert!(busy.into_inner() == 0 || seconds > SECONDS);
     // Twice the budget is where writers wait; what is being written may lie above.
     assert!(stats.resident_bytes < 6 << 20, "{} bytes resident", stats.resident_bytes);
     engine.verify(&mut |_| ()).unwrap();
@@ -199,7 +254,7 @@ fn no_increment_is_lost_under_pressure() {
     engine.close().unwrap();
     let engine = options().open(dir.path()).unwrap();
     let counters = engine.namespace("counters").unwrap();
-    let objects: Vec<Object> = (0..OBJECTS).map(|at| counters.object(&format!("{at}")).unwrap()).collect();
+    let objects: Vec<Object> = (0..count).map(|at| counters.object(&format!("{at}")).unwrap()).collect();
     assert_eq!(counts(&objects), both);
     for (object, wanted) in objects.iter().zip(&wanted) {
         let verified = object.verify().unwrap();
