@@ -39,18 +39,18 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
 fn what_was_acknowledged_survives_a_kill_at_a_system_call() {
     let Some(_) = have("strace", tool("strace")) else { return };
     let temp = tempfile::tempdir().unwrap();
-    let tally = calls::kill_at_each(program(), temp.path(), 23).unwrap();
+    let tally = calls::kill_at_each(program(), temp.path(), 41).unwrap();
     println!("{tally:?}");
-    assert!(tally.runs.len() >= 8 && tally.acks > 100, "{tally:?}");
+    assert!(tally.runs.len() >= 6 && tally.acks > 100, "{tally:?}");
 }
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_no_file_is_synced_again() {
     let Some(_) = have("strace", tool("strace")) else { return };
     let temp = tempfile::tempdir().unwrap();
-    let tally = calls::fail_each_sync(program(), temp.path(), 7).unwrap();
+    let tally = calls::fail_each_sync(program(), temp.path(), 13).unwrap();
     println!("{tally:?}");
-    assert!(tally.poisoned >= 3 && tally.runs.len() == 2, "{tally:?}");
+    assert!(tally.poisoned >= 2 && tally.runs.len() == 2, "{tally:?}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_process_without_memory_ends_and_loses_nothing() {
     let Some(_) = have("prlimit", tool("prlimit")) else { return };
     let temp = tempfile::tempdir().unwrap();
     let mut ends = BTreeMap::new();
-    for amount in [20, 40, 80, 120, 200, 4_000] {
+    for amount in [20, 30, 35, 40, 45, 50, 60, 4_000] {
         let dir = temp.path().join(amount.to_string());
         let ended = limits::with_little(program(), &dir, Little::Memory, amount).unwrap();
         ends.insert(amount, ended.status.code());
@@ -120,7 +120,7 @@ fn files_that_may_not_grow_are_a_full_disk_or_a_kill() {
     let Some(_) = have("prlimit", tool("prlimit")) else { return };
     let temp = tempfile::tempdir().unwrap();
     let mut ends = Vec::new();
-    for bytes in [0, 1 << 10, 40 << 10, 70 << 10, 200 << 10, 300 << 10, 1 << 20] {
+    for bytes in [0, 1 << 10, 70 << 10, 200 << 10, 1 << 20, 8 << 20] {
         for deadly in [false, true] {
             let dir = temp.path().join(format!("{bytes} {deadly}"));
             let ended = full::short_files(program(), &dir, bytes, deadly)
