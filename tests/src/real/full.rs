@@ -110,6 +110,14 @@ fn only_full<T>(what: &str, outcome: LinealResult<T>) -> Result<bool, String> {
 /// Room that is left at most, beside what an engine has that was just opened.
 const ROOM_MAX: u64 = 1_500_000;
 
+/// Segments of a log that is prepared for what comes: the one that is written, then the reserve for deletes, then the next.
+const PREPARED: usize = 3;
+
+fn segments(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir.join("log")).into_iter().flatten().flatten();
+    files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log")).count()
+}
+
 /// Fills a file system to so many points, one after the other.
 ///
 /// # Errors
@@ -139,6 +147,15 @@ pub fn fill(program: &Path, top: &Path, room: u64, tally: &mut Tally) -> Result<
     let mut here = Here::begin(&engine).map_err(said)?;
     for lane in 0..LANES {
         here.step(&engine, lane).map_err(said)?;
+    }
+    // What the engine keeps for a full disk it makes in the background.
+    let made = |engine: &Engine| engine.stats().ballast_bytes > 0 && segments(&dir) >= PREPARED;
+    let started = Instant::now();
+    while !made(&engine) {
+        if started.elapsed() > PATIENCE {
+            return Err("an engine keeps nothing for a full disk".to_owned());
+        }
+        thread::sleep(Duration::from_millis(1));
     }
     let (mut witness, filler) = (Witness::new(), top.join("filler"));
     let filler = Filler::leave(&filler, room)?;

@@ -19,7 +19,7 @@ use crate::{draw::Draw, s3::S3};
 /// Waits of those who know that their store is troubled: a request is given up before a slow answer comes.
 const PATIENCE: Patience = Patience {
     request_max: Duration::from_millis(600),
-    operation_max: Duration::from_secs(4),
+    operation_max: Duration::from_millis(1_800),
     first_wait_max: Duration::from_millis(5),
     wait_max: Duration::from_millis(50),
 };

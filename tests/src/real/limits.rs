@@ -66,7 +66,9 @@ pub fn with_little(program: &Path, dir: &Path, little: Little, amount: u64) -> R
     };
     let crashed = ended.status.signal().is_some() || !matches!(ended.status.code(), Some(0 | 3));
     let panicked = ended.errors.contains("panicked");
-    let may_abort = little == Little::Memory && ended.errors.contains("memory allocation");
+    // One that cannot even be loaded was none.
+    let aborts = ["memory allocation", "while loading shared libraries"];
+    let may_abort = little == Little::Memory && aborts.iter().any(|words| ended.errors.contains(words));
     if panicked || (crashed && !may_abort && !ended.words.iter().any(|word| matches!(word, Word::Full(_)))) {
         return Err(format!(
             "{little:?} {amount}: {} {:?} {}",
