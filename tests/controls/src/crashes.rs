@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use lineal_tests::{
     chooser::chooser,
     crash::{check, run_until_off},
-    damage::put,
+    damage::{filler, put},
     draw::Draw,
     failing,
     model::{State, Step},
@@ -22,7 +22,7 @@ pub(crate) const SIMULATOR: Harness =
     Harness { name: "simulator", states: 40, look: |seed| simulator::run(seed).map(drop) };
 
 /// Power cuts at operations of a workload, drawn by the state.
-pub(crate) const CUTS: Harness = Harness { name: "power cuts", states: 500, look: cut };
+pub(crate) const CUTS: Harness = Harness { name: "power cuts", states: 300, look: cut };
 
 /// Kills at operations of a workload.
 pub(crate) const KILLS: Harness = Harness { name: "kills", states: 300, look: kill };
@@ -32,11 +32,11 @@ pub(crate) const CUTS_IN_RECOVERY: Harness =
     Harness { name: "power cuts in recovery", states: 150, look: cut_in_recovery };
 
 /// Syncs of the log that fail, each of a workload.
-pub(crate) const FAILED_SYNCS: Harness = Harness { name: "failed syncs", states: 150, look: fail_sync };
+pub(crate) const FAILED_SYNCS: Harness = Harness { name: "failed syncs", states: 220, look: fail_sync };
 
-/// A checkpoint while a commit is on its way, and a power cut.
+/// A checkpoint while a commit is on its way, and power cuts in it.
 pub(crate) const CHECKPOINTS: Harness =
-    Harness { name: "a checkpoint amid commits", states: 2, look: checkpoint };
+    Harness { name: "power cuts in a checkpoint", states: 300, look: checkpoint };
 
 /// A workload, and what it needs and leads to.
 struct Work {
@@ -112,26 +112,43 @@ fn fail_sync(state: u64) -> Result<(), String> {
         at_op: Some(op),
         kind: Some(OpKind::Sync),
         path: Some("log/0".into()),
-        sticky: state % 2 == 1,
+        sticky: state % 4 == 3,
         error: std::io::ErrorKind::Other,
     });
     let run = failing::run(&disk, &steps, &context);
     disk.heal();
     failing::check(&disk.kill(), &run, &format!("{context}, killed"));
-    failing::check(&disk.crash(&mut chooser(state % 5)), &run, &format!("{context}, crashed"));
+    failing::check(&disk.crash(&mut chooser(1 + state % 3)), &run, &format!("{context}, crashed"));
     Ok(())
 }
 
 fn checkpoint(state: u64) -> Result<(), String> {
+    /// More than a small checkpoint takes.
+    const OPS: u64 = 40;
+    let mut draw = Draw::new(state);
     let disk = SimDisk::new();
     let mut world = World::open(&disk, 1).unwrap();
-    world.step(&Step::Commit(0, vec![put("a", "1")])).unwrap();
-    drop(world.submit(&Step::Commit(0, vec![put("b", "2")])).unwrap());
-    world.engine().checkpoint().map_err(|error| format!("a checkpoint on a sound disk: {error}"))?;
-    let crashed = disk.crash(&mut chooser(state));
-    let found = World::open(&crashed, 2).and_then(|world| world.dump());
-    match found.map(|found| found.values().map(|object| object.seq).collect::<Vec<_>>()) {
-        Ok(seqs) if seqs == [2] => Ok(()),
-        other => Err(format!("what was packed is gone: {other:?}")),
+    for step in [Step::Commit(0, vec![put("a", "1")]), Step::Checkpoint] {
+        world.step(&step).unwrap();
+    }
+    let is_cut = state > 0;
+    if is_cut {
+        disk.power_off_at(disk.ops() + draw.below(OPS));
+    }
+    // Nobody waits for it.
+    drop(world.submit(&Step::Commit(0, vec![filler("b", 3_000)])));
+    let packed = world.engine().checkpoint();
+    if let (Err(error), false) = (&packed, is_cut) {
+        return Err(format!("a checkpoint on a sound disk: {error}"));
+    }
+    let crashed = disk.crash(&mut chooser(draw.number() | 2));
+    let found = World::open(&crashed, 2).and_then(|world| {
+        world.engine().verify(&mut |_| ())?;
+        world.dump()
+    });
+    let seqs = found.map(|found| found.values().map(|object| object.seq).collect::<Vec<_>>());
+    match &seqs {
+        Ok(seqs) if *seqs == [2] || (*seqs == [1] && packed.is_err()) => Ok(()),
+        other => Err(format!("a checkpoint that came to {packed:?} left {other:?}")),
     }
 }

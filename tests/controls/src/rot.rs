@@ -13,7 +13,7 @@ pub(crate) const LOG: Harness =
 
 /// Bits of packs whose index is read, because the catalog does not hold it yet.
 pub(crate) const PACKS: Harness =
-    Harness { name: "flips in packs", states: 1_000, look: |state| flip("packs/", state) };
+    Harness { name: "flips in packs", states: 250, look: |state| flip("packs/", state) };
 
 /// What a process left that was killed.
 fn fixture() -> &'static Fixture {

@@ -45,6 +45,15 @@ impl Job {
         self.bug.map_or_else(|| "(none)".to_owned(), |bug| format!("{bug:?}"))
     }
 
+    /// Whether a bug was found, or nothing where there is none.
+    fn is_right(&self, end: &End) -> bool {
+        match end {
+            End::Found(..) => self.bug.is_some(),
+            End::Nothing => self.bug.is_none(),
+            End::Lost(_) => false,
+        }
+    }
+
     fn is_called(&self, filter: &str) -> bool {
         self.bug().contains(filter) || self.harness.name.contains(filter)
     }
@@ -70,9 +79,21 @@ fn main() -> ExitCode {
         return child(&jobs[number]);
     }
     let filter = args.first().map_or("", String::as_str);
-    let chosen: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].is_called(filter)).collect();
-    let ends = run(&chosen);
-    report(&jobs, &chosen, &ends)
+    let chosen: Vec<(usize, &Job)> =
+        jobs.iter().enumerate().filter(|(_, job)| job.is_called(filter)).collect();
+    println!("{:<26} {:<30} {:>7} of {:<5}  what it found", "bug", "harness", "found at", "");
+    let wrong = run(&chosen);
+    if wrong.is_empty() {
+        println!(
+            "all {} of {} as they should be; {} bugs",
+            chosen.len(),
+            jobs.len(),
+            planted::Bug::ALL.len()
+        );
+        return ExitCode::SUCCESS;
+    }
+    println!("not as they should be:\n{}", wrong.join("\n"));
+    ExitCode::FAILURE
 }
 
 fn child(job: &Job) -> ExitCode {
@@ -85,15 +106,19 @@ fn child(job: &Job) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs the chosen jobs, as many at once as there are processors.
-fn run(chosen: &[usize]) -> Vec<End> {
-    let next = Mutex::new(0..chosen.len());
-    let ends: Mutex<Vec<Option<End>>> = Mutex::new(chosen.iter().map(|_| None).collect());
+/// Runs the chosen jobs, as many at once as there are processors, and prints a row for each that has ended. What did not
+/// end as it should.
+fn run(chosen: &[(usize, &Job)]) -> Vec<String> {
+    let next = Mutex::new(chosen.iter());
+    let wrong = Mutex::new(Vec::new());
     let work = || {
         loop {
-            let Some(at) = next.lock().expect("nobody panics with it").next() else { return };
-            let end = run_one(chosen[at]).unwrap_or_else(|error| End::Lost(error.to_string()));
-            ends.lock().expect("nobody panics with it")[at] = Some(end);
+            let Some((number, job)) = next.lock().expect("nobody panics with it").next() else { return };
+            let end = run_one(*number).unwrap_or_else(|error| End::Lost(error.to_string()));
+            println!("{}", row(job, &end));
+            if !job.is_right(&end) {
+                wrong.lock().expect("nobody panics with it").push(row(job, &end));
+            }
         }
     };
     thread::scope(|scope| {
@@ -101,8 +126,19 @@ fn run(chosen: &[usize]) -> Vec<End> {
             scope.spawn(work);
         }
     });
-    let ends = ends.into_inner().expect("nobody panics with it");
-    ends.into_iter().map(|end| end.expect("each was run")).collect()
+    wrong.into_inner().expect("nobody panics with it")
+}
+
+fn row(job: &Job, end: &End) -> String {
+    const WHY_CHARS: usize = 100;
+    let (found, why) = match end {
+        End::Found(found, why) => (found.to_string(), why.as_str()),
+        End::Nothing => ("-".to_owned(), ""),
+        End::Lost(why) => ("?".to_owned(), why.as_str()),
+    };
+    let short: String = why.chars().take(WHY_CHARS).collect();
+    let (bug, name, states) = (job.bug(), job.harness.name, job.harness.states);
+    format!("{bug:<26} {name:<30} {found:>8} of {states:<5}  {short}")
 }
 
 fn run_one(number: usize) -> io::Result<End> {
@@ -141,31 +177,4 @@ fn end_of(child: &mut Child) -> io::Result<Option<ExitStatus>> {
             ended => return Ok(ended),
         }
     }
-}
-
-fn report(jobs: &[Job], chosen: &[usize], ends: &[End]) -> ExitCode {
-    const WHY_CHARS: usize = 100;
-    let mut wrong = Vec::new();
-    println!("{:<26} {:<30} {:>7} of {:>5}  what it found", "bug", "harness", "found at", "");
-    for (at, end) in chosen.iter().zip(ends) {
-        let job = &jobs[*at];
-        let (bug, name, states) = (job.bug(), job.harness.name, job.harness.states);
-        let (found, why) = match end {
-            End::Found(found, why) => (found.to_string(), why.clone()),
-            End::Nothing => ("-".to_owned(), String::new()),
-            End::Lost(why) => ("?".to_owned(), why.clone()),
-        };
-        let short: String = why.chars().take(WHY_CHARS).collect();
-        println!("{bug:<26} {name:<30} {found:>8} of {states:>5}  {short}");
-        if matches!(end, End::Found(..)) != job.bug.is_some() || matches!(end, End::Lost(_)) {
-            wrong.push(format!("{bug} by {name}: {why}"));
-        }
-    }
-    let bugs = planted::Bug::ALL.len();
-    if wrong.is_empty() {
-        println!("{} of {} controls; {bugs} bugs in all", chosen.len(), jobs.len());
-        return ExitCode::SUCCESS;
-    }
-    println!("not as it should be:\n{}", wrong.join("\n"));
-    ExitCode::FAILURE
 }
