@@ -1,7 +1,5 @@
 //! A purge leaves nothing: after compaction no file holds a byte of the object's values, and the engine proves it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use lineal::PurgeReport;
 use lineal_tests::{
     chooser::chooser,

@@ -1,7 +1,5 @@
 //! How much history is kept: what is beyond goes, what anything needs stays, and the chain verifies from its anchor.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
