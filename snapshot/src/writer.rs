@@ -16,6 +16,7 @@ use crate::format::{
 use crate::index::{IndexWriter, NewValue};
 use crate::reader::StoredPart;
 use crate::sync::Arc;
+use lineal_wal::planted::{self, Bug};
 use lineal_wal::{Disk, DiskFile, Lsn, ObjectKey, OpenMode, Seq};
 use std::io;
 use std::ops::Range;
@@ -293,7 +294,9 @@ impl PackWriter {
         self.flush()?;
         let footer_offset = self.written;
         self.write("write", &self.header.encode(footer_offset), 0)?;
-        self.sync("sync")?;
+        if !planted::on(Bug::FooterBeforeContent) {
+            self.sync("sync")?;
+        }
         self.state = State::Sealed;
         Ok(())
     }
@@ -318,10 +321,14 @@ impl PackWriter {
         let frame = encode_frame(&body);
         let both = [&frame[..], &frame[..]].concat();
         self.write("write the footer of", &both, self.written)?;
-        self.file.sync_all().map_err(|error| PackError::io("sync", &self.path, error))?;
-        self.disk
-            .sync_dir(PACK_FOLDER)
-            .map_err(|error| PackError::io("sync the folder of", &self.path, error))?;
+        if !planted::on(Bug::PackNotSynced) {
+            self.file.sync_all().map_err(|error| PackError::io("sync", &self.path, error))?;
+        }
+        if !planted::on(Bug::PackNameNotSynced) {
+            self.disk
+                .sync_dir(PACK_FOLDER)
+                .map_err(|error| PackError::io("sync the folder of", &self.path, error))?;
+        }
         Ok(LivePack {
             number: self.header.number,
             bytes: self.written + 2 * frame_bytes(body.len()),

@@ -3,19 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lineal::{Durability, Engine, Error, Gated, Options, Result, Stats};
+use lineal::{Options, Stats};
 use lineal_snapshot::archive::sim::{Fault, Op, SimStore};
 use lineal_tests::{
     archive::hurried,
     chooser::chooser,
+    lost::{attached, commit_and_count, count, lose_at, requests},
     model::{self, State, Step},
     workload::{every_feature, states},
     world::{self, World},
 };
 use lineal_wal::sim::SimDisk;
-
-/// How long anything waits for a store that is dark.
-const WAIT: Duration = Duration::from_millis(60);
 
 /// Runs the steps until the power goes. Returns how many were acknowledged.
 fn run_until_off(disk: &SimDisk, store: &Arc<SimStore>, steps: &[Step]) -> usize {
@@ -73,81 +71,9 @@ fn a_power_cut_leaves_directory_and_archive_of_one_mind() {
     }
 }
 
-/// Commits one after the other, checkpoints, spills and merges in between. Returns how many commits were told to be
-/// archived.
-fn commit_and_count(engine: &Engine) -> u64 {
-    const COMMITS: u64 = 16;
-    let Ok(log) = engine.namespace("log").and_then(|namespace| namespace.object("log")) else { return 0 };
-    let mut acknowledged = 0;
-    for number in 1..=COMMITS {
-        let gate: Gated<()> = log.transact(|tx| {
-            tx.durability(Durability::Archived)?;
-            tx.put(format!("{number:04}"), vec![number as u8; 900])
-        });
-        match gate.wait_timeout(WAIT) {
-            Ok(Ok(())) => acknowledged = number,
-            _ => return acknowledged,
-        }
-        let done = match number % 8 {
-            3 => engine.checkpoint().map(drop),
-            5 => engine.spill().map(drop),
-            7 => engine.compact(),
-            _ => Ok(()),
-        };
-        if done.is_err() {
-            return acknowledged;
-        }
-    }
-    acknowledged
-}
-
-fn attached(store: &Arc<SimStore>, seed: u64) -> Result<Engine> {
-    world::options(&SimDisk::new(), seed).archive(hurried(store)).attach("simulated")
-}
-
-/// How many commits an archive holds: the first so many.
-fn count(engine: &Engine, context: &str) -> u64 {
-    let log = engine.existing_namespace("log").unwrap().object("log").unwrap();
-    let found: Vec<String> = log
-        .read(|view| {
-            let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-            view.range::<&str>(..).map(|entry| Ok(text(&entry?.0))).collect()
-        })
-        .wait()
-        .unwrap_or_else(|error| panic!("{context}: reading: {error}"));
-    let expected: Vec<String> = (1..=found.len()).map(|number| format!("{number:04}")).collect();
-    assert_eq!(found, expected, "{context}: a prefix");
-    engine.verify(&mut |_| ()).unwrap_or_else(|error| panic!("{context}: verifying: {error}"));
-    found.len() as u64
-}
-
 #[test]
 fn a_machine_that_is_lost_at_any_request_loses_nothing_that_was_archived() {
-    let whole = SimStore::new();
-    let engine = world::options(&SimDisk::new(), 1).archive(hurried(&whole)).open("simulated").unwrap();
-    assert_eq!(commit_and_count(&engine), 16);
-    drop(engine);
-    let requests = whole.requests().len() as u64;
-    for request in 0..requests {
-        let context = format!("dark from request {request} of {requests} on");
-        let store = SimStore::new();
-        store.dark_after(request);
-        let options = world::options(&SimDisk::new(), 1).archive(hurried(&store));
-        let acknowledged = options.open("simulated").map_or(0, |engine| commit_and_count(&engine));
-        store.clear();
-        match attached(&store, 9) {
-            Ok(engine) if engine.existing_namespace("log").is_ok() => {
-                let found = count(&engine, &context);
-                assert!(found >= acknowledged, "{context}: {found} of {acknowledged}");
-            }
-            // Nothing had come so far.
-            Ok(_) | Err(Error::NotFound { .. }) => assert_eq!(acknowledged, 0, "{context}"),
-            Err(Error::Archive(error)) if error.to_string().contains("manifest") => {
-                assert_eq!(acknowledged, 0, "{context}: {error}");
-            }
-            Err(error) => panic!("{context}: attaching: {error}"),
-        }
-    }
+    (0..requests()).for_each(lose_at);
 }
 
 #[test]

@@ -1,101 +1,16 @@
 //! How much history is kept: what is beyond goes, what anything needs stays, and the chain verifies from its anchor.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use lineal::{BookmarkError, Engine, Error, Micros, Object, Retention};
-use lineal_tests::{chooser::chooser, world::options_at};
-use lineal_wal::sim::SimDisk;
-
-const HOUR: u64 = 3_600_000_000;
-
-/// An engine on a clock that the test sets.
-struct World {
-    disk: SimDisk,
-    time: Arc<AtomicU64>,
-}
-
-impl World {
-    fn new() -> World {
-        World { disk: SimDisk::new(), time: Arc::new(AtomicU64::new(1_000 * HOUR)) }
-    }
-
-    fn open(&self) -> Engine {
-        options_at(&self.disk, 3, &self.time).open("simulated").unwrap()
-    }
-
-    fn pass(&self, hours: u64) {
-        self.time.fetch_add(hours * HOUR, Ordering::Relaxed);
-    }
-}
-
-fn hours(hours: u64) -> Retention {
-    Retention { time: Some(Duration::from_secs(hours * 3_600)), bytes: None }
-}
-
-fn lobby(engine: &Engine) -> Object {
-    engine.namespace("rooms").unwrap().object("lobby").unwrap()
-}
-
-const KEYS: u64 = 40;
-
-/// The value of a key after the commit `seq`: commit n writes key n modulo 40.
-fn value(key: u64, seq: u64) -> Option<Vec<u8>> {
-    let last = (1..=seq).rev().find(|seq| seq % KEYS == key)?;
-    Some([last.to_le_bytes().as_slice(), &[7; 600]].concat())
-}
-
-/// Commits, an hour apart, so many that the tail is folded again and again.
-fn fill(world: &World, engine: &Engine, from: u64, count: u64) {
-    let lobby = lobby(engine);
-    for seq in from..from + count {
-        world.pass(1);
-        let key = seq % KEYS;
-        lobby.transact(|tx| tx.put(key.to_be_bytes(), value(key, seq).unwrap())).wait().unwrap();
-        if seq % 20 == 0 {
-            engine.checkpoint().unwrap();
-        }
-    }
-}
-
-fn check_state(object: &Object, at: u64) {
-    let view = object.at_seq(at).unwrap();
-    for key in 0..KEYS {
-        let found = view.get(key.to_be_bytes()).unwrap();
-        assert_eq!(found.as_deref(), value(key, at).as_deref(), "key {key} after commit {at}");
-    }
-}
-
-/// The first commit whose state can be read, which all after it can.
-fn first_kept(object: &Object, last: u64) -> u64 {
-    let first = (1..=last).find(|seq| object.at_seq(*seq).is_ok()).unwrap();
-    for seq in first..=last {
-        check_state(object, seq);
-    }
-    for seq in 1..first {
-        match object.at_seq(seq) {
-            Err(Error::Bookmark(error)) => {
-                assert!(matches!(*error, BookmarkError::TooOld { .. }), "commit {seq}: {error}");
-                assert!(error.to_string().contains(&object.bookmark_of(first).unwrap().to_string()));
-            }
-            Err(error) => panic!("commit {seq}: {error}"),
-            Ok(_) => panic!("commit {seq} can be read and {first} was the first"),
-        }
-    }
-    let history: Vec<u64> = object.history(..).unwrap().reverse().map(|commit| commit.unwrap().seq).collect();
-    let begins = if first == 1 { 1 } else { first + 1 };
-    assert_eq!(history, (begins..=last).collect::<Vec<u64>>());
-    let verified = object.verify().unwrap();
-    assert_eq!((verified.first_seq, verified.last_seq), (begins, last));
-    first
-}
+use lineal::{Micros, Object, Retention};
+use lineal_tests::{
+    chooser::chooser,
+    retained::{HOUR, KEYS, World, check_state, fill, first_kept, hours, lobby, value},
+    world::options_at,
+};
 
 #[test]
 fn what_is_older_than_the_retention_goes_and_all_that_is_younger_stays() {

@@ -2,6 +2,7 @@
 
 use crate::format::{GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES, group_bytes, records_crc};
 use crate::ids::{Lsn, Micros};
+use crate::planted::{self, Bug};
 use crate::record::{OwnedRecord, Record, RecordBuilder, record_bytes};
 use crate::segment::SharedSegment;
 
@@ -104,6 +105,10 @@ impl Batch {
     /// Writes the group's header and padding: from here on the bytes are as they go out.
     pub(crate) fn seal(&mut self, durable_before: Lsn) {
         assert!(self.count > 0 && self.header.is_none(), "a batch is sealed once, with records in it");
+        if planted::on(Bug::RecordsSwapped) {
+            let start = self.lead + GROUP_HEADER_BYTES;
+            planted::swap_last_two(&mut self.memory.bytes[start..], &mut self.memory.crcs);
+        }
         let file = &self.segment.file;
         let header = GroupHeader {
             records_crc: records_crc(file.salt, &self.memory.crcs),

@@ -11,6 +11,7 @@ use crate::batch::{Batch, Memory};
 use crate::format::SegmentHeader;
 use crate::ids::{EngineId, Epoch, Lsn, Micros};
 use crate::options::{Appended, Class};
+use crate::planted::{self, Bug};
 use crate::queue::Pending;
 use crate::record::{OwnedRecord, RecordBuilder};
 use crate::segment::{Segment, SegmentFile, SharedSegment};
@@ -147,7 +148,8 @@ impl Buffer {
         if kept || !open.takes(bytes) {
             self.rotate(bytes, class)?;
         }
-        let appended = Appended { lsn: self.last_lsn.next(), time: now.max(self.last_time) };
+        let time = if planted::on(Bug::TimeBackwards) { now } else { now.max(self.last_time) };
+        let appended = Appended { lsn: self.last_lsn.next(), time };
         let open = self.open.as_mut().expect("it is open for writing");
         open.append(record, appended.lsn, appended.time);
         self.last_lsn = appended.lsn;

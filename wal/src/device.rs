@@ -5,6 +5,7 @@ use crate::error::LogError;
 use crate::format::{SECTOR_BYTES, Seal, sector};
 use crate::ids::Lsn;
 use crate::options::OnDurable;
+use crate::planted::{self, Bug};
 use crate::queue::{Device, Flushed};
 use crate::segment::SegmentFile;
 use crate::sync::Arc;
@@ -41,9 +42,15 @@ impl Segments {
     fn write(&self, batch: &Batch) -> Result<(), LogError> {
         let SegmentFile { file, path, .. } = &batch.segment.file;
         let (bytes, offset) = batch.output();
+        let early = planted::on(Bug::AckBeforeSync);
+        if early {
+            sync(&batch.segment.file)?;
+        }
         file.write_all_at(bytes, offset).map_err(|error| LogError::poisoned("write", path, error))?;
         Self::count(&self.fsyncs, 1);
-        file.sync_data().map_err(|error| LogError::poisoned("sync", path, error))?;
+        if !early && !planted::on(Bug::SyncSkipped) {
+            sync(&batch.segment.file)?;
+        }
         Self::count(&self.groups, 1);
         Self::count(&self.bytes_written, bytes.len() as u64);
         Ok(())
@@ -68,7 +75,7 @@ impl Segments {
     pub(crate) fn close(&self, segment: &SegmentFile, offset: u64, durable: Lsn) -> Result<(), LogError> {
         self.write_seal(segment, offset, durable, true)?;
         Self::count(&self.fsyncs, 1);
-        segment.file.sync_data().map_err(|error| LogError::poisoned("sync", &segment.path, error))?;
+        sync(segment)?;
         // Nothing is ever appended to an old segment: what is behind the last seal is room for nothing. A file system
         // that refuses keeps it until the segment is released.
         let end = offset + u64::from(segment.sector_bytes);
@@ -86,6 +93,9 @@ impl Device<Arc<Batch>> for Segments {
         }
         let header = batch.header.as_ref().expect("a batch that is flushed is sealed");
         let durable = header.last_lsn();
+        if planted::on(Bug::SealSkipped) {
+            return Flushed { durable: Some(durable), failure: None };
+        }
         // The group is durable even if word of it cannot be left; nothing after it will be.
         let sealed = self.write_seal(&batch.segment.file, batch.end(), durable, false);
         Flushed { durable: Some(durable), failure: sealed.err() }
@@ -96,4 +106,13 @@ impl Device<Arc<Batch>> for Segments {
             tell(durable);
         }
     }
+}
+
+/// Makes what was written to a segment durable. After a failure nothing is known of it, so it is not tried again.
+fn sync(segment: &SegmentFile) -> Result<(), LogError> {
+    let mut outcome = segment.file.sync_data();
+    if outcome.is_err() && planted::on(Bug::SyncRetried) {
+        outcome = segment.file.sync_data();
+    }
+    outcome.map_err(|error| LogError::poisoned("sync", &segment.path, error))
 }

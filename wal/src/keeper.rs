@@ -13,6 +13,7 @@ use crate::format::{LIST_NEW_PATH, LOG_DIR, ListEntry, ListState, SECTOR_BYTES, 
 use crate::ids::{Lsn, SegmentId};
 use crate::list::ListFile;
 use crate::options::LogOptions;
+use crate::planted::{self, Bug};
 use crate::queue::Queue;
 use crate::segment::{SegmentFile, SharedSegment, capacity_for};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -512,7 +513,9 @@ pub(crate) fn make_segment(
         }
     }
     file.sync_all().map_err(failed)?;
-    disk.sync_dir(LOG_DIR).map_err(failed)?;
+    if !planted::on(Bug::SegmentNameNotSynced) {
+        disk.sync_dir(LOG_DIR).map_err(failed)?;
+    }
     let ListEntry { id, salt, capacity, .. } = *entry;
     Ok(SegmentFile { id, salt, capacity, sector_bytes: SECTOR_BYTES, path, file })
 }

@@ -25,6 +25,8 @@ mod list;
 mod log;
 mod options;
 mod piece;
+#[doc(hidden)]
+pub mod planted;
 mod queue;
 mod real;
 mod record;

@@ -4,6 +4,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::LogError;
 use crate::format::{LIST_NEW_PATH, LIST_PATH, LOG_DIR, List, ListEntry, NotValid, SECTOR_BYTES, VERSION};
 use crate::ids::{EngineId, Epoch};
+use crate::planted::{self, Bug};
 use crate::sync::Arc;
 use std::io;
 
@@ -16,6 +17,9 @@ pub(crate) const FIRST_GENERATION: u64 = 1;
 /// Makes the folder of a log. Durable on return.
 pub(crate) fn make_folder(disk: &dyn Disk) -> Result<(), LogError> {
     disk.create_dir(LOG_DIR).map_err(|error| LogError::io("make", LOG_DIR, error))?;
+    if planted::on(Bug::FolderNotSynced) {
+        return Ok(());
+    }
     disk.sync_dir("").map_err(|error| LogError::io("sync", "", error))
 }
 

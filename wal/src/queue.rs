@@ -16,6 +16,7 @@
 use crate::bell::Bell;
 use crate::error::LogError;
 use crate::ids::Lsn;
+use crate::planted::{self, Bug};
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, Parker};
 use std::collections::VecDeque;
@@ -337,7 +338,7 @@ impl<P: Pending, D: Device<P::Batch>> Queue<P, D> {
             assert!(durable > self.durable(), "each flush makes something durable");
             self.durable.store(durable.0, Ordering::Release);
         }
-        if inner.failure.is_none() {
+        if inner.failure.is_none() && !planted::on(Bug::PoisonForgotten) {
             inner.failure = flushed.failure;
         }
         self.take_answered(inner)

@@ -14,6 +14,7 @@ use crate::group::{Group, WINDOW_BYTES, Window};
 use crate::ids::{EngineId, Epoch, Lsn, Micros, SegmentId};
 use crate::list;
 use crate::options::{LogOptions, RecordPlace, Recovery};
+use crate::planted::{self, Bug};
 use crate::record::Record;
 use crate::segment::{GroupPlace, Segment, SegmentFile};
 use std::collections::VecDeque;
@@ -407,6 +408,11 @@ impl Reader<'_, '_> {
                     walked.bad = Some("a group reaches beyond what was accepted of it");
                     break;
                 }
+                Err(_) if planted::on(Bug::BadGroupSkipped) => {
+                    walked.offset += group.header.bytes(file.sector_bytes);
+                    walked.due = group.header.last_lsn().next();
+                    continue;
+                }
                 Err(bad) => {
                     walked.bad = Some(bad.reason);
                     break;
@@ -461,6 +467,10 @@ impl Reader<'_, '_> {
             self.found.vouched = vouched.min(Lsn(walked.due.0 - 1));
         }
         match classify_end(end) {
+            EndCase::Damage if planted::on(Bug::MiddleTruncated) => Ok(()),
+            EndCase::TornTail if planted::on(Bug::TornTailRefused) => {
+                self.found.end_at(file.damaged(walked.offset, walked.due, "torn"), self.mode)
+            }
             EndCase::Damage => {
                 let reason = walked.bad.unwrap_or("a group that was acknowledged is not there");
                 self.found.end_at(file.damaged(walked.offset, walked.due, reason), self.mode)

@@ -11,6 +11,7 @@ use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::keeper::{Stock, first_capacity, make_segment};
 use crate::list::{self, ListFile};
 use crate::options::LogOptions;
+use crate::planted::{self, Bug};
 use crate::recover::{Recovered, Unvouched};
 use crate::segment::{Segment, SegmentFile, SharedSegment};
 use crate::sync::Arc;
@@ -220,6 +221,9 @@ impl Written {
 
     fn sync(&mut self, file: &SegmentFile) -> Result<(), LogError> {
         self.fsyncs += 1;
+        if planted::on(Bug::RecoveryNotSynced) {
+            return Ok(());
+        }
         file.file.sync_data().map_err(|error| LogError::io("sync", &file.path, error))
     }
 }

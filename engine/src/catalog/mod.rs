@@ -29,7 +29,10 @@ mod tests;
 use std::{collections::BTreeSet, fmt, io};
 
 use lineal_snapshot::{BlockCache, ErrorKind, Footer, LivePack, PACK_FOLDER, Pack, PackError, PackNumber};
-use lineal_wal::{Disk, EngineId, OpenMode};
+use lineal_wal::{
+    Disk, EngineId, OpenMode,
+    planted::{self, Bug},
+};
 
 pub(crate) use self::error::CatalogError;
 pub(crate) use self::snapshot::{Heads, Located, RunRef, Snapshot};
@@ -476,6 +479,9 @@ pub(crate) struct PublishGuard<'a> {
 impl PublishGuard<'_> {
     /// The packs that will be live beside the one that is being finished, when `removed` are not.
     pub(crate) fn live_except(&self, removed: &[PackNumber]) -> Vec<LivePack> {
+        if planted::on(Bug::PackRemovedEarly) {
+            removed.iter().for_each(|number| drop(self.catalog.disk.remove(&number.path())));
+        }
         let state = self.catalog.state();
         let stays = state.packs.iter().filter(|member| !removed.contains(&member.live.number));
         stays.map(|member| member.live).collect()

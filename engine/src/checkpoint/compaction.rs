@@ -15,7 +15,10 @@ use lineal_snapshot::{
     DecodeError, EntryKey, EntryValue, Kind, Pack, PackIter, PackKind, PackNumber, PartSpec, Place, Run,
     StoredPart, run_sub_key,
 };
-use lineal_wal::{Micros, NamespaceId, ObjectKey, Seq};
+use lineal_wal::{
+    Micros, NamespaceId, ObjectKey, Seq,
+    planted::{self, Bug},
+};
 
 use super::{
     Footing, NewPack, headers,
@@ -197,11 +200,20 @@ impl Merge<'_> {
                 (EntryValue::End, _) => others.push(Copy::of(found, None, None)),
             }
         }
-        runs.retain(|run| run.key.seq > floor);
+        runs.retain(|run| run.key.seq > floor || planted::on(Bug::PurgedRunsKept));
         others.retain(|other| other.key.seq > floor);
         dedup(&mut versions);
         dedup(&mut runs);
         dedup(&mut others);
+        if planted::on(Bug::LeafDroppedEarly) {
+            others.dedup_by(|newer, older| {
+                let is_older = newer.key.sub_key == older.key.sub_key;
+                if is_older {
+                    std::mem::swap(newer, older);
+                }
+                is_older
+            });
+        }
         let mut newest = newest;
         if let (Some(retire), Some(found)) = (self.retire, &mut newest)
             && let Some(from) = retire.keep_from(object, heads, &found.head, &runs)?

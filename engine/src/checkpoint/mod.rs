@@ -17,7 +17,10 @@ mod window;
 use lineal_snapshot::{
     FooterInput, LivePack, Pack, PackHeader, PackKind, PackNumber, PackWriter, WriteOptions,
 };
-use lineal_wal::{Lsn, Micros};
+use lineal_wal::{
+    Lsn, Micros,
+    planted::{self, Bug},
+};
 
 #[cfg(feature = "archive")]
 pub(crate) use self::extract::extract;
@@ -131,7 +134,7 @@ fn checkpoint_locked(
         }
     }
     let unpacked_bytes = engine.pressure.unpacked_bytes();
-    let line = engine.log.sync()?;
+    let line = if planted::on(Bug::PackBeforeLog) { engine.log.appended() } else { engine.log.sync()? };
     if line <= after {
         engine.pressure.packed(unpacked_bytes);
         return Ok(Checkpointed { line: line.0, ..Checkpointed::default() });
@@ -160,6 +163,9 @@ fn checkpoint_locked(
         }
     };
     summary.published += 1;
+    if planted::on(Bug::LogReleasedBeforePack) {
+        engine.release_log(line)?;
+    }
     let footer = Footing { first_lsn: Lsn(after.0 + 1), last_lsn: line, line, meta: summary.encode() };
     let pack_bytes = pack.publish(engine, footer, &[])?;
 

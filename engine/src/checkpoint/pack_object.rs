@@ -3,7 +3,10 @@
 use lineal_snapshot::{
     Commit as RunCommit, Kind as PartKind, PackWriter, PartSpec, RunBuilder, leaf_sub_key, run_sub_key,
 };
-use lineal_wal::{ObjectKey, Seq};
+use lineal_wal::{
+    ObjectKey, Seq,
+    planted::{self, Bug},
+};
 
 use super::{
     fold::{self, Folded, LeafChange, Made, delta_is_enough},
@@ -305,7 +308,11 @@ fn link(
         head.salt = Some(first.salt);
         head.name = first.name.map(crate::sync::Arc::from);
     }
-    let before = if head.seq == head.floor { lineage::genesis(key, head.floor) } else { head.hash };
+    let before = if head.seq == head.floor || planted::on(Bug::LineageSkips) {
+        lineage::genesis(key, head.floor)
+    } else {
+        head.hash
+    };
     let salt = head.salt.ok_or_else(|| bad_body(&key, commit.seq))?;
     let link = Link {
         object: key,

@@ -5,6 +5,7 @@ use std::{collections::HashMap, io, path::Path};
 use lineal_snapshot::BlockCache;
 use lineal_wal::{
     Disk, DiskLock, EngineId, Log, LogError, LogOptions, Lsn, NamespaceId, ObjectKey, Record, Recovery, Seq,
+    planted::{self, Bug},
 };
 
 use super::{
@@ -389,7 +390,7 @@ fn assemble(options: Options, directory: Directory<'_>, files: Files, far: Far) 
             archive: far.archive.map(Opening::into_archive),
             dir: path.to_path_buf(),
             disk,
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(Some(lock).filter(|_| !planted::on(Bug::LockDropped))),
             identity,
             read_only,
             closed: AtomicBool::new(false),

@@ -1,6 +1,9 @@
 //! Restoring an object in place: one commit, which cuts everything and reads through to the object's own past.
 
-use lineal_wal::Seq;
+use lineal_wal::{
+    Seq,
+    planted::{self, Bug},
+};
 
 use super::{
     bookmark::{Bookmark, BookmarkError},
@@ -126,7 +129,10 @@ fn restore_held(object: &Object, held: Held<'_>, kept: &Kept, cause: &str) -> Ga
 fn base_of(version: &Arc<Version>) -> (CutBase, Arc<Version>) {
     match version.state.under() {
         Some(under) if under.cut == version.state.seq => (under.base, Arc::clone(&under.version)),
-        _ => (CutBase::Own { seq: version.state.seq.0 }, Arc::clone(version)),
+        _ => {
+            let off = u64::from(planted::on(Bug::RestoreOffByOne) && version.state.seq.0 > 1);
+            (CutBase::Own { seq: version.state.seq.0 - off }, Arc::clone(version))
+        }
     }
 }
 

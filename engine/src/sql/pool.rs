@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use lineal_wal::{NamespaceId, ObjectKey, Seq};
+use lineal_wal::{
+    NamespaceId, ObjectKey, Seq,
+    planted::{self, Bug},
+};
 
 use super::{
     SqlOptions,
@@ -73,7 +76,9 @@ impl Pool {
     ) -> Result<Connection> {
         let found = self.kept.lock().remove(&key);
         let connection = match found {
-            Some(connection) if connection.valid_for == valid_for => connection,
+            Some(connection) if connection.valid_for == valid_for || planted::on(Bug::SqlCacheStale) => {
+                connection
+            }
             stale => {
                 drop(stale);
                 let mut connection = self.open(options, key.namespace, pages)?;

@@ -17,6 +17,7 @@ use super::key::Keys;
 use super::store::Tag;
 use crate::wire::Wire;
 use bytes::Bytes;
+use lineal_wal::planted::{self, Bug};
 use lineal_wal::{EngineId, Epoch, Micros};
 
 /// The newest format version of leases that this program reads, and the one that it writes.
@@ -227,7 +228,7 @@ impl Lease {
                 }
                 Replaced::Lost(Some(found)) => {
                     let other = State::decode(next.engine, &found.bytes)?;
-                    if other.epoch > next.epoch {
+                    if other.epoch > next.epoch && !planted::on(Bug::StaleLeaseRenewed) {
                         return Err(ArchiveError::Fenced { epoch: next.epoch, by: other.epoch });
                     }
                     if other.epoch < next.epoch {
@@ -246,7 +247,8 @@ fn next(claim: &Claim, old: Option<&State>, nonce: [u8; 16]) -> Result<State, Ar
     let mut open = Vec::new();
     let mut above = claim.above;
     if let Some(old) = old {
-        if old.until > claim.now && old.holder != claim.holder && !claim.force {
+        let is_held = old.until > claim.now && old.holder != claim.holder;
+        if is_held && !claim.force && !planted::on(Bug::HeldLeaseTaken) {
             return Err(ArchiveError::Held {
                 holder: old.holder.clone(),
                 epoch: old.epoch,
