@@ -184,6 +184,17 @@ impl World {
         }
     }
 
+    /// The number of the newest commit of the object with this name, whether it exists or not; 0 if it has none.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn seq(&self, name: &str) -> Result<u64> {
+        match self.engine().existing_namespace(NAMESPACE) {
+            Err(Error::NotFound { .. }) => Ok(0),
+            namespace => namespace?.object(name)?.read(|view| Ok(view.seq())).wait(),
+        }
+    }
+
     /// What a reader sees of everything, and that every chain is right.
     ///
     /// # Errors

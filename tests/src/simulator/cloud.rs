@@ -1,6 +1,6 @@
 //! The archive of a run: a store that fails, an uploader that moves when the run says so, and what the store has to hold.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use lineal::{
     Durability, Error, Gated, Options, Result,
@@ -276,9 +276,21 @@ pub(super) fn settled<'a>(
     world: &World,
     candidates: impl IntoIterator<Item = &'a State>,
 ) -> std::result::Result<State, String> {
-    let found = world.dump().map_err(|error| format!("reading: {error}"))?;
+    let reading = |error: Error| format!("reading: {error}");
+    let found = world.dump().map_err(reading)?;
+    let candidates: Vec<&State> = candidates.into_iter().collect();
+    let names: BTreeSet<&String> = candidates.iter().flat_map(|state| state.keys()).collect();
+    // Of those that were purged, nothing else is left to see.
+    let seqs = names.into_iter().map(|name| Ok((name, world.seq(name)?)));
+    let seqs: Vec<(&String, u64)> = seqs.collect::<Result<_>>().map_err(reading)?;
     let mut why = String::new();
     for state in candidates {
+        if let Some((name, seq)) =
+            seqs.iter().find(|(name, seq)| state.get(*name).map_or(0, |object| object.seq) != *seq)
+        {
+            why += &format!(" [{name} is at commit {seq}]");
+            continue;
+        }
         let visible = model::visible(state);
         if visible != found {
             let differ =
