@@ -4,10 +4,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use lineal::{Engine, Error, Namespace};
-use lineal_wal::sim::SimDisk;
+use lineal_wal::{Disk, sim::SimDisk};
 
 use crate::{
     model::{self, ObjectState, State, Step, Write},
@@ -142,6 +143,13 @@ pub struct Told {
     pub verify: Option<Error>,
 }
 
+impl Told {
+    /// Of work that ended with this.
+    pub fn of(first: Error) -> Told {
+        Told { first, opened: true, unreadable: BTreeSet::new(), verify: None }
+    }
+}
+
 impl Outcome {
     /// Its name in a histogram.
     pub fn name(&self) -> &'static str {
@@ -222,6 +230,83 @@ fn look_inside(disk: &SimDisk, read_only: bool, state: &State) -> Outcome {
         Err(error) => return told(error, false, BTreeSet::new(), None),
     };
     read_engine(&engine, state)
+}
+
+/// Looks at a damaged image for reading and for writing, and once more where it did not open or is not whole. What breaks a
+/// rule is told to `bad`. The outcome is the writable one's.
+pub fn look_twice(image: &Image, state: &State, bad: &mut dyn FnMut(String)) -> Outcome {
+    let read_only = SimDisk::from_image(image);
+    if let Outcome::Bad(why) = look(&read_only, true, state) {
+        bad(format!("read-only: {why}"));
+    }
+    if read_only.image() != *image {
+        bad("a read-only open changed bytes".into());
+    }
+    let writable = SimDisk::from_image(image);
+    let outcome = look(&writable, false, state);
+    match &outcome {
+        Outcome::Bad(why) => bad(why.clone()),
+        Outcome::Exact => {}
+        // What a failed open leaves does not make the next one forget the damage.
+        Outcome::Typed(_) => {
+            if let Outcome::Bad(why) = look(&writable.kill(), false, state) {
+                bad(format!("opened again: {why}"));
+            }
+        }
+    }
+    outcome
+}
+
+/// Lets an engine that finds nothing wrong go on as if nothing had happened.
+pub fn go_on(image: &Image, state: &State, bad: &mut dyn FnMut(String)) {
+    let disk = SimDisk::from_image(image);
+    let mut state = state.clone();
+    let outcome: Result<Result<(), Error>, String> = caught(|| {
+        let mut world = World::open(&disk, 41)?;
+        for step in [Step::Commit(50, vec![put("new", "life")]), Step::Checkpoint, Step::Reopen] {
+            world.step(&step)?;
+            model::apply(&mut state, &step);
+        }
+        Ok(())
+    });
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return bad(format!("going on: {error}")),
+        Err(panic) => return bad(format!("going on: {panic}")),
+    }
+    match look(&disk, false, &state) {
+        Outcome::Exact => {}
+        other => bad(format!("having gone on: {other:?}")),
+    }
+}
+
+/// The objects that cannot be read from this disk. What can be read is as it was.
+///
+/// # Errors
+/// That something is otherwise than it was.
+pub fn blast(disk: Arc<dyn Disk>, state: &State) -> Result<BTreeSet<String>, String> {
+    let all: BTreeSet<String> = state.keys().cloned().collect();
+    let io = |error: &Error| matches!(error, Error::Io { .. }) || tells_of_damage(error);
+    let engine = match world::options(&SimDisk::new(), 29).disk(disk).open("simulated") {
+        Ok(engine) => engine,
+        Err(error) if io(&error) => return Ok(all),
+        Err(error) => return Err(format!("opening: {error:?}")),
+    };
+    let namespace = match engine.existing_namespace(NAMESPACE) {
+        Ok(namespace) => namespace,
+        Err(error) if io(&error) => return Ok(all),
+        Err(error) => return Err(format!("the namespace: {error:?}")),
+    };
+    let mut hit = BTreeSet::new();
+    for (name, object) in state {
+        match read_object(&namespace, name) {
+            Ok(found) if found == object.seen() => {}
+            Ok(found) => return Err(format!("{name} was {object:?} and is {found:?}")),
+            Err(error) if io(&error) => drop(hit.insert(name.clone())),
+            Err(error) => return Err(format!("{name}: {error:?}")),
+        }
+    }
+    Ok(hit)
 }
 
 /// Reads everything of an engine in every way there is.

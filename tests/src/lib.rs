@@ -18,3 +18,4 @@ pub mod simulator;
 pub mod sql;
 pub mod workload;
 pub mod world;
+pub mod worlds;

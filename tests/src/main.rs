@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use lineal_tests::{real, s3::S3, simulator};
+use lineal_tests::{real, s3::S3, simulator, worlds};
 
 /// Looks for what breaks a promise
 #[derive(Debug, Parser)]
@@ -110,6 +110,24 @@ enum Command {
         /// Which
         seed: u64,
     },
+    /// Crash small worlds at every operation in every way
+    #[command(
+        after_help = "Examples:\n  lineal-tests worlds --minutes 30\n  lineal-tests worlds --replay \"world 3, operation 31, outcome torn 0 2 1\""
+    )]
+    Worlds {
+        /// For how long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Draws the worlds behind those of the library. Default: of the clock
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Look at one part of the library alone. Default: at all of it
+        #[arg(long)]
+        part: Option<worlds::command::Part>,
+        /// Look at one place again, as it was printed
+        #[arg(long)]
+        replay: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -130,6 +148,10 @@ fn main() -> ExitCode {
         }),
         Command::Racer { dir } => real::races::race(&dir),
         Command::Worker(plan) => real::worker::run(&plan),
+        Command::Worlds { replay: Some(place), .. } => worlds::command::replay(&place),
+        Command::Worlds { minutes, seed, part, .. } => {
+            worlds::command::run(minutes, seed.unwrap_or_else(of_the_clock), part)
+        }
         Command::Replay { seed } => match simulator::run(seed) {
             Ok(report) => {
                 let hash: String = report.hash.iter().map(|byte| format!("{byte:02x}")).collect();

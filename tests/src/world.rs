@@ -127,7 +127,11 @@ impl World {
         self.engine.as_ref().expect("the engine is closed only while it is opened again")
     }
 
-    fn object(&self, object: usize) -> Result<Object> {
+    /// An object by its number.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn object(&self, object: usize) -> Result<Object> {
         self.engine().namespace(NAMESPACE)?.object(&name(object))
     }
 

@@ -90,11 +90,14 @@ impl ListFile {
         Ok(Self { disk, file, slot_bytes, list })
     }
 
-    /// Opens the list that recovery read.
+    /// Opens the list that recovery read, and makes it durable: a process that was killed may have left it, or its name, in
+    /// the page cache only, and what is written next goes over the generation before it.
     pub(crate) fn open(disk: Arc<dyn Disk>, list: List, slot_bytes: u64) -> Result<Self, LogError> {
         let file = disk
             .open(LIST_PATH, OpenMode::ReadWrite)
             .map_err(|error| LogError::io("open", LIST_PATH, error))?;
+        file.sync_data().map_err(|error| LogError::io("sync", LIST_PATH, error))?;
+        disk.sync_dir(LOG_DIR).map_err(|error| LogError::io("sync", LOG_DIR, error))?;
         Ok(Self { disk, file, slot_bytes, list })
     }
 

@@ -10,6 +10,7 @@
 //! * New, removed and renamed names are durable after a sync of their folder. At a crash a prefix of the changes that are
 //!   not is kept, per folder.
 //! * A failed write has written any part: here its first half.
+//! * [`Tears`] ask for more than that: other boundaries, and stale bytes where a write did not arrive.
 //! * Space is what files are long, linked or not allocated alike; a file that is unlinked gives it back at once.
 
 use crate::disk::{Disk, DiskFile, DiskLock, OpenMode};
@@ -18,6 +19,65 @@ use std::collections::BTreeMap;
 use std::io;
 
 const TEAR_BYTES: usize = 512;
+
+/// What a crash may do to writes that were not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tears {
+    /// Writes are torn at multiples of this in their file. 0: none is torn, each is kept or lost.
+    pub bytes: usize,
+    /// Whether behind a torn write's head there may also be what an earlier use has left on the device: bytes of the
+    /// same file from elsewhere, or of nobody.
+    pub stale: bool,
+    /// Whether no fate is chosen for what would change nothing.
+    pub terse: bool,
+}
+
+impl Default for Tears {
+    /// At sectors, over old bytes and zeros.
+    fn default() -> Self {
+        Self { bytes: TEAR_BYTES, stale: false, terse: false }
+    }
+}
+
+/// The disk as it was before an operation.
+#[derive(Clone)]
+pub struct Frame {
+    /// The operation's number.
+    pub op: u64,
+    /// What was asked for.
+    pub kind: OpKind,
+    /// Where.
+    pub path: String,
+    /// The disk; nothing is done to it any more.
+    pub disk: SimDisk,
+    /// What was taken down with it; see [`SimDisk::film`].
+    pub beside: Option<Beside>,
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame({}, {:?} {})", self.op, self.kind, self.path)
+    }
+}
+
+/// Something that belongs to one moment of a disk, like the state of a store beside it.
+pub type Beside = Arc<dyn std::any::Any + Send + Sync>;
+
+/// Takes down what is beside the disk, while the disk stands still. It must not use the disk.
+pub type LookBeside = Arc<dyn Fn() -> Beside + Send + Sync>;
+
+/// All frames since filming began.
+#[derive(Clone, Default)]
+struct Film {
+    frames: Vec<Frame>,
+    look: Option<LookBeside>,
+}
+
+impl std::fmt::Debug for Film {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Film").field("frames", &self.frames.len()).finish_non_exhaustive()
+    }
+}
 
 /// What is asked of the disk, for [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +191,7 @@ struct State {
     faults: Vec<Fault>,
     syncs: BTreeMap<String, u64>,
     locks: BTreeMap<String, Locked>,
+    film: Option<Film>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +253,7 @@ struct Unsynced {
 
 #[derive(Clone, Debug)]
 enum Edit {
-    Write { offset: usize, bytes: Vec<u8> },
+    Write { offset: usize, bytes: Arc<[u8]> },
     SetLen(usize),
 }
 
@@ -201,6 +262,13 @@ impl Edit {
         match self {
             Self::Write { offset, bytes } => write(content, *offset, bytes),
             Self::SetLen(len) => content.resize(*len, 0),
+        }
+    }
+
+    fn changes(&self, content: &[u8]) -> bool {
+        match self {
+            Self::Write { offset, bytes } => content.get(*offset..offset + bytes.len()) != Some(&bytes[..]),
+            Self::SetLen(len) => content.len() != *len,
         }
     }
 }
@@ -237,26 +305,37 @@ impl Content {
         });
     }
 
-    fn crash(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
+    fn crash(&self, tears: Tears, choose: &mut dyn FnMut(usize) -> usize) -> Self {
         let mut after = Arc::clone(&self.durable);
         for edit in self.unsynced.iter().filter(|edit| !edit.doomed) {
-            tear(&edit.change, &mut after, choose);
+            if !tears.terse || edit.change.changes(&after) {
+                tear(&edit.change, tears, &mut after, choose);
+            }
         }
         Self { durable: Arc::clone(&after), view: after, unsynced: Vec::new() }
     }
 }
 
 /// Applies what a crash leaves of one edit.
-fn tear(edit: &Edit, content: &mut Arc<Vec<u8>>, choose: &mut dyn FnMut(usize) -> usize) {
+fn tear(edit: &Edit, tears: Tears, content: &mut Arc<Vec<u8>>, choose: &mut dyn FnMut(usize) -> usize) {
     let Edit::Write { offset, bytes } = edit else {
         if choose(2) == 0 {
             edit.apply(Arc::make_mut(content));
         }
         return;
     };
-    let first_cut = TEAR_BYTES - offset % TEAR_BYTES;
-    let cuts = bytes.len().saturating_sub(first_cut).div_ceil(TEAR_BYTES);
-    let fate = choose(if cuts == 0 { 2 } else { 5 });
+    let (first_cut, cuts) = match tears.bytes {
+        0 => (0, 0),
+        grain => {
+            let first = grain - offset % grain;
+            (first, bytes.len().saturating_sub(first).div_ceil(grain))
+        }
+    };
+    let fate = choose(match (cuts, tears.stale) {
+        (0, _) => 2,
+        (_, false) => 5,
+        (_, true) => 7,
+    });
     if fate == 1 {
         return;
     }
@@ -264,16 +343,35 @@ fn tear(edit: &Edit, content: &mut Arc<Vec<u8>>, choose: &mut dyn FnMut(usize) -
     if fate == 0 {
         return edit.apply(content);
     }
-    let cut = first_cut + choose(cuts) * TEAR_BYTES;
+    let cut = first_cut + choose(cuts) * tears.bytes;
     let (head, tail) = bytes.split_at(cut);
+    if fate != 3 {
+        write(content, *offset, head);
+    }
     match fate {
-        2 => write(content, *offset, head),
+        2 => {}
         3 => write(content, offset + cut, tail),
+        4 => write(content, offset + cut, &vec![0; tail.len()]),
+        5 => {
+            let stale = elsewhere(content, *offset, tail.len());
+            write(content, offset + cut, &stale);
+        }
         _ => {
-            write(content, *offset, head);
-            write(content, offset + cut, &vec![0; tail.len()]);
+            let nobodys: Vec<u8> = (0..tail.len())
+                .map(|at| ((at + cut) as u32).wrapping_mul(0x9E37_79B1).to_be_bytes()[0])
+                .collect();
+            write(content, offset + cut, &nobodys);
         }
     }
+}
+
+/// As many bytes as asked for that stand before this place in the file, sector for sector; zeros where there are none.
+/// They look like what an earlier use of the file has left.
+fn elsewhere(content: &[u8], place: usize, len: usize) -> Vec<u8> {
+    let back = len.next_multiple_of(TEAR_BYTES);
+    let mut bytes = place.checked_sub(back).map_or_else(Vec::new, |from| content[from..from + len].to_vec());
+    bytes.resize(len, 0);
+    bytes
 }
 
 fn error(kind: io::ErrorKind, what: &str) -> io::Error {
@@ -294,6 +392,7 @@ impl State {
     fn operate(&mut self, kind: OpKind, path: &str) -> io::Result<()> {
         let op = self.ops;
         if kind != OpKind::Read {
+            self.take_frame(kind, path);
             self.ops += 1;
         }
         if self.power_off_at.is_some_and(|at| op >= at) {
@@ -307,6 +406,25 @@ impl State {
             self.faults.remove(due);
         }
         Err(error(kind, "a simulated fault"))
+    }
+
+    fn take_frame(&mut self, kind: OpKind, path: &str) {
+        let Some(mut film) = self.film.take() else { return };
+        let disk = SimDisk::of(self.still());
+        let beside = film.look.as_ref().map(|look| look());
+        film.frames.push(Frame { op: self.ops, kind, path: path.to_owned(), disk, beside });
+        self.film = Some(film);
+    }
+
+    /// The files and names, without what is to happen to them.
+    fn still(&self) -> State {
+        State {
+            folders: self.folders.clone(),
+            files: self.files.clone(),
+            next_file: self.next_file,
+            capacity: self.capacity,
+            ..State::default()
+        }
     }
 
     fn folder(&mut self, name: &str) -> io::Result<&mut Folder> {
@@ -421,6 +539,12 @@ impl SimDisk {
     /// change is kept. This disk is left as it is, so that many crashes can start from it.
     #[must_use]
     pub fn crash(&self, choose: &mut dyn FnMut(usize) -> usize) -> Self {
+        self.crash_with(Tears::default(), choose)
+    }
+
+    /// As [`crash`](Self::crash), with writes torn as it is said.
+    #[must_use]
+    pub fn crash_with(&self, tears: Tears, choose: &mut dyn FnMut(usize) -> usize) -> Self {
         let state = self.state.lock();
         let mut after = State { capacity: state.capacity, next_file: state.next_file, ..State::default() };
         for (path, folder) in &state.folders {
@@ -448,7 +572,7 @@ impl SimDisk {
             .filter_map(|node| if let Node::File(file) = node { Some(*file) } else { None })
             .collect();
         for file in kept {
-            after.files.insert(file, state.files[&file].crash(choose));
+            after.files.insert(file, state.files[&file].crash(tears, choose));
         }
         Self::of(after)
     }
@@ -457,14 +581,37 @@ impl SimDisk {
     /// synced can still be lost by a later power cut.
     #[must_use]
     pub fn kill(&self) -> Self {
+        Self::of(self.state.lock().still())
+    }
+
+    /// From now on keeps a copy of the disk from before each operation. So one run shows every moment at which the power
+    /// could go. `look` takes down what else belongs to that moment.
+    pub fn film(&self, look: Option<LookBeside>) {
+        self.state.lock().film = Some(Film { frames: Vec::new(), look });
+    }
+
+    /// What was filmed; filming ends, with one more frame of how the disk is now.
+    #[must_use]
+    pub fn take_film(&self) -> Vec<Frame> {
+        let mut state = self.state.lock();
+        state.take_frame(OpKind::Read, "");
+        state.film.take().map_or_else(Vec::new, |film| film.frames)
+    }
+
+    /// All files as a reader sees them, by path, shared with the disk. Equal addresses are equal bytes.
+    #[must_use]
+    pub fn contents(&self) -> Vec<(String, Arc<Vec<u8>>)> {
         let state = self.state.lock();
-        Self::of(State {
-            folders: state.folders.clone(),
-            files: state.files.clone(),
-            next_file: state.next_file,
-            capacity: state.capacity,
-            ..State::default()
-        })
+        let mut contents = Vec::new();
+        for (folder, names) in &state.folders {
+            for (name, node) in &names.current {
+                if let Node::File(file) = node {
+                    let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+                    contents.push((path, Arc::clone(&state.files[file].view)));
+                }
+            }
+        }
+        contents
     }
 
     /// Turns one bit of a file over, for good.
@@ -494,23 +641,15 @@ impl SimDisk {
     /// The paths of all files, sorted.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
-        self.image().into_keys().collect()
+        let mut paths: Vec<String> = self.contents().into_iter().map(|(path, _)| path).collect();
+        paths.sort_unstable();
+        paths
     }
 
     /// All files as a reader sees them, by path.
     #[must_use]
     pub fn image(&self) -> BTreeMap<String, Vec<u8>> {
-        let state = self.state.lock();
-        let mut image = BTreeMap::new();
-        for (folder, content) in &state.folders {
-            for (name, node) in &content.current {
-                if let Node::File(file) = node {
-                    let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-                    image.insert(path, state.files[file].view.to_vec());
-                }
-            }
-        }
-        image
+        self.contents().into_iter().map(|(path, bytes)| (path, bytes.to_vec())).collect()
     }
 
     /// A disk with these files, all durable.
@@ -741,7 +880,7 @@ impl DiskFile for SimFile {
         }
         state.grow(self.file, offset + bytes.len())?;
         let written = if fault.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        state.content(self.file).edit(Edit::Write { offset, bytes: written.to_vec() });
+        state.content(self.file).edit(Edit::Write { offset, bytes: written.into() });
         fault
     }
 

@@ -63,7 +63,7 @@ pub const PASSING: [Fault; 7] = [
     Fault::Busy,
 ];
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     /// All states of each key, newest last; `None` once it was removed.
     keys: BTreeMap<String, Vec<Option<(Bytes, Tag)>>>,
@@ -90,6 +90,12 @@ impl SimStore {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Another store that is as this one is now.
+    #[must_use]
+    pub fn copy(&self) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(self.state.lock().clone()) })
     }
 
     /// Lets the next request of this kind whose key contains `key` fail so.

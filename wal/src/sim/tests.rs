@@ -107,3 +107,45 @@ fn an_image_comes_back_as_a_disk() {
     assert_eq!(again.list("log").unwrap(), ["a"]);
     assert_eq!(again.unsynced_count(), 0);
 }
+
+#[test]
+fn a_film_has_every_moment_at_which_the_power_could_go() {
+    let disk = SimDisk::new();
+    disk.film(None);
+    let file = disk.open("a", OpenMode::CreateNew).unwrap();
+    file.write_all_at(b"one", 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir("").unwrap();
+    let frames = disk.take_film();
+    let kinds: Vec<OpKind> = frames.iter().map(|frame| frame.kind).collect();
+    assert_eq!(kinds, [OpKind::Open, OpKind::Write, OpKind::Sync, OpKind::SyncDir, OpKind::Read]);
+    let lost = |at: usize| frames[at].disk.crash(&mut |choices| choices - 1).image();
+    assert!((0..4).all(|at| lost(at).is_empty()));
+    assert_eq!(lost(4)["a"], b"one");
+    assert_eq!(frames[2].disk.crash(&mut |_| 0).image()["a"], b"one");
+    assert!(disk.take_film().is_empty());
+}
+
+#[test]
+fn tears_are_where_they_are_asked_for_over_stale_bytes_or_none() {
+    let (disk, file) = disk_with("a", &[1; 2048]);
+    file.sync_data().unwrap();
+    disk.sync_dir("").unwrap();
+    file.write_all_at(&[2; 1024], 1024).unwrap();
+    let torn = |tears: Tears, fates: &[usize]| {
+        let mut fates = fates.iter();
+        disk.crash_with(tears, &mut |_| *fates.next().unwrap()).image()["a"].clone()
+    };
+    let anywhere = Tears { bytes: 1, stale: true, terse: true };
+    assert_eq!(torn(anywhere, &[2, 9]), [vec![1; 1024], vec![2; 10], vec![1; 1014]].concat());
+    assert_eq!(
+        torn(anywhere, &[5, 511]),
+        [vec![1; 1024], vec![2; 512], vec![1; 512]].concat(),
+        "of elsewhere"
+    );
+    assert_ne!(torn(anywhere, &[6, 511])[1536..], [0; 512], "of nobody");
+    assert!(torn(Tears { bytes: 0, ..anywhere }, &[1]) == [1; 2048]);
+    file.sync_data().unwrap();
+    file.write_all_at(&[1; 1024], 0).unwrap();
+    assert_eq!(torn(anywhere, &[]).len(), 2048, "what changes nothing asks for no fate");
+}

@@ -3,7 +3,7 @@
 //! The oracle: every recovery succeeds; what it finds is a prefix of what was appended; it holds every record that was
 //! acknowledged, with the content that was acknowledged; and once a start has succeeded, what it served stays.
 
-use crate::sim::SimDisk;
+use crate::sim::{SimDisk, Tears};
 use crate::tests::support::{Dice, disk, options, record};
 use crate::{Class, Log, LogError, Lsn, Micros, Recovery};
 use std::collections::BTreeMap;
@@ -259,4 +259,39 @@ fn every_fate_of_a_power_cut_while_copies_are_made_leaves_a_log_that_recovers() 
         }
     }
     assert!(fates > 100, "{fates}");
+}
+
+#[test]
+fn a_list_that_only_the_page_cache_has_is_durable_before_the_one_before_it_is_written_over() {
+    let anywhere = Tears { bytes: 1, stale: false, terse: true };
+    let mut looked = 0;
+    for op in 0.. {
+        let first = SimDisk::new();
+        first.power_off_at(op);
+        let ended = Model::default().start(&first).is_ok();
+        for inner in 0.. {
+            let second = first.kill();
+            second.power_off_at(inner);
+            let started = Model::default().start(&second).is_ok();
+            for (lost, cut) in (0..512).step_by(73).flat_map(|cut| [(0, cut), (1, cut)]) {
+                // What is whole or gone is either; what can be torn keeps its head.
+                let after = second.crash_with(anywhere, &mut |choices| match choices {
+                    5 => 2,
+                    2 => lost,
+                    cuts => cut.min(cuts - 1),
+                });
+                Model::default()
+                    .check(&after)
+                    .unwrap_or_else(|error| panic!("{op}, {inner}, {lost}, {cut}: {error}"));
+                looked += 1;
+            }
+            if started {
+                break;
+            }
+        }
+        if ended {
+            break;
+        }
+    }
+    assert!(looked > 1_000, "{looked}");
 }
