@@ -229,7 +229,10 @@ impl Archive {
                     }
                 }
                 let client = connection.client.clone();
-                let rest = async move { Ok(client.sleep(ROOTS_REST).await) };
+                let rest = async move {
+                    client.sleep(ROOTS_REST).await;
+                    Ok(())
+                };
                 if connection.runtime.run(rest).is_err() {
                     return;
                 }
