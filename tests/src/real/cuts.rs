@@ -87,10 +87,8 @@ fn on_one(program: &Path, rounds: u64, seed: u64) -> Result<Tally, String> {
     let (mut witness, mut tally, mut draw) = (Witness::new(), Tally::default(), Draw::new(seed));
     for round in 0..rounds {
         let context = |why: String| format!("cut {round}: {why}");
-        // A third of them meets it while it opens.
-        let patience = if draw.percent(33) { draw.below(15_000) } else { 10_000 + draw.below(120_000) };
-        let life = start.life(&dir)?;
-        thread::sleep(Duration::from_micros(patience));
+        let mut life = start.life(&dir)?;
+        life.live(&mut draw);
         disk.cut()?;
         // It meets errors now, and says nothing of them that anybody needs.
         let ended = life.kill()?;

@@ -1,13 +1,12 @@
 //! SIGKILL at random moments, while the directory is opened, written, merged and closed.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use super::{
@@ -90,14 +89,12 @@ pub fn run(
     }
 }
 
-fn on_one(program: &Path, dir: &PathBuf, rounds: u64, seed: u64) -> Result<Tally, String> {
+fn on_one(program: &Path, dir: &Path, rounds: u64, seed: u64) -> Result<Tally, String> {
     let start = Start::new(program, &["--steps", "150"]);
     let (mut witness, mut tally, mut draw) = (Witness::new(), Tally::default(), Draw::new(seed));
     for round in 0..rounds {
-        // A third of them meets it while it opens.
-        let patience = if draw.percent(33) { draw.below(12_000) } else { 8_000 + draw.below(130_000) };
-        let life = start.life(dir)?;
-        thread::sleep(Duration::from_micros(patience));
+        let mut life = start.life(dir)?;
+        life.live(&mut draw);
         let ended = life.kill()?;
         went_well(&ended)?;
         tally.kills += 1;

@@ -11,6 +11,16 @@ use std::{
 };
 
 use super::witness::Word;
+use crate::draw::Draw;
+
+/// Moments at which a worker opens its directory, after its start: about twice what that takes.
+const OPENING_MICROS: u64 = 15_000;
+
+/// Moments at which it writes, after that.
+const WRITING_MICROS: u64 = 110_000;
+
+/// Most that opening takes, on a machine that has much else to do.
+const OPEN_MAX: Duration = Duration::from_secs(30);
 
 /// How a worker is started.
 #[derive(Clone, Debug)]
@@ -120,6 +130,19 @@ impl Life {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    /// Lets it live for a while: a third of them until some moment of their opening, the others until some moment later, however
+    /// long the opening takes.
+    pub fn live(&mut self, draw: &mut Draw) {
+        let most = if draw.percent(33) {
+            OPENING_MICROS
+        } else {
+            // One that ends without is seen by what it said.
+            self.until(OPEN_MAX, |words| words.contains(&Word::Open));
+            WRITING_MICROS
+        };
+        thread::sleep(Duration::from_micros(draw.below(most)));
     }
 
     /// Kills it now.

@@ -95,11 +95,11 @@ pub fn leaks(dir: &Path, count: u64) -> Result<(), String> {
         let engine = worker::options().open(dir)?;
         let object = engine.namespace("n")?.object("o")?;
         object.transact(|tx| tx.put("k", number.to_le_bytes())).wait()?;
-        if number % 16 == 0 {
+        if number.is_multiple_of(16) {
             engine.checkpoint()?;
         }
         drop(object);
-        if number % 2 == 0 { engine.close() } else { Ok(drop(engine)) }
+        if number.is_multiple_of(2) { engine.close() } else { Ok(drop(engine)) }
     };
     once(0).map_err(|error| error.to_string())?;
     let before = (had("fd")?, had("task")?);

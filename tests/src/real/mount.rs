@@ -154,7 +154,7 @@ impl Ext4 {
     /// # Errors
     /// What the kernel says.
     pub fn abort(&self) -> Result<(), String> {
-        mount_remount(&self.path(), MountFlags::NOATIME, c"abort")
+        mount_remount(self.path(), MountFlags::NOATIME, c"abort")
             .map_err(|error| format!("remounting: {error}"))
     }
 

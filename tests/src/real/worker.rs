@@ -139,9 +139,9 @@ fn write_inline(engine: &Engine, steps: u64) -> Result<()> {
         if let Err(error) = outcome {
             say(&format!("refused {}", told(&error)));
             // Nothing is acknowledged after that, whoever asks.
-            for lane in 0..LANES {
-                if Handles::submit(&lanes, lane, engine, at[lane] + 1).wait().is_ok() {
-                    ack(lane, at[lane] + 1);
+            for (lane, at) in at.iter().enumerate() {
+                if Handles::submit(&lanes, lane, engine, at + 1).wait().is_ok() {
+                    ack(lane, at + 1);
                 }
             }
             return Err(error);
