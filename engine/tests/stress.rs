@@ -41,6 +41,9 @@ fn options() -> Options {
         .checkpoint_bytes(1 << 20)
         .segment_bytes(64 << 10, 1 << 20)
         .reserve_bytes(1 << 20)
+        // The maintenance thread gives way to all others: on a machine that is busy elsewhere, and under a sanitizer, those
+        // wait for it for long.
+        .wait_max(Duration::from_secs(3_600))
 }
 
 fn count_in(value: Option<lineal::Value>) -> u64 {
@@ -244,9 +247,7 @@ fn no_increment_is_lost_under_pressure() {
     assert_eq!(counts(&objects), both);
     let stats = engine.stats();
     assert!(stats.checkpoints > 1 && stats.hibernations > 0 && stats.wakes > 0, "{stats:?}");
-    assert_eq!(stats.maintenance_failures, 0);
-    // Where a sanitizer makes all slow, a writer may wait for room for longer than it waits.
-    assert!(busy.into_inner() == 0 || seconds > SECONDS);
+    assert_eq!((stats.maintenance_failures, busy.into_inner()), (0, 0));
     // Twice the budget is where writers wait; what is being written may lie above.
     assert!(stats.resident_bytes < 6 << 20, "{} bytes resident", stats.resident_bytes);
     engine.verify(&mut |_| ()).unwrap();
