@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lineal::{Options, Stats};
-use lineal_snapshot::archive::sim::{Fault, Op, SimStore};
+use lineal_snapshot::archive::sim::{Fault, Op, SimPace, SimStore};
 use lineal_tests::{
     archive::hurried,
     chooser::chooser,
@@ -157,4 +157,18 @@ fn an_idle_engine_asks_for_nothing() {
     store.requests();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(store.requests(), []);
+}
+
+#[test]
+fn a_close_gives_up_beside_a_store_that_does_not_answer() {
+    let store = SimStore::new();
+    let archive =
+        hurried(&store).by_hand(Hand::default()).pace(SimPace::in_steps(Duration::from_millis(1), 1));
+    let engine = world::options(&SimDisk::new(), 1).archive(archive).open("simulated").unwrap();
+    let log = engine.namespace("log").unwrap().object("log").unwrap();
+    log.transact(|tx| tx.put("key", "value")).wait().unwrap();
+    engine.checkpoint().unwrap();
+    store.dark(true);
+    drop(log);
+    assert!(matches!(engine.close(), Err(Error::Archive(_))));
 }

@@ -364,9 +364,8 @@ impl Archive {
                 return ended.clone().map_err(Error::from).and(synced.map(drop).map_err(Error::from));
             }
             let traffic = self.connection.client.traffic();
-            let answered = (traffic.gets + traffic.puts).saturating_sub(traffic.failures);
-            let moved = traffic.bytes_written + traffic.bytes_read + answered;
-            let far = (writing.calls.archived(), state.generation, moved);
+            // Only what grows with answers: a request that is under way is nothing yet.
+            let far = (writing.calls.archived(), state.generation, traffic.answers);
             if far != last {
                 (last, since) = (far, now());
             }

@@ -443,9 +443,8 @@ impl Client {
                 .map(|()| Err(StoreError::new(StoreErrorKind::Busy, "the request took too long"))),
         })
         .await;
-        if matches!(&answer, Err(error) if error.kind == StoreErrorKind::Busy) {
-            add(&self.counters.failures, 1);
-        }
+        let failed = matches!(&answer, Err(error) if error.kind == StoreErrorKind::Busy);
+        add(if failed { &self.counters.failures } else { &self.counters.answers }, 1);
         answer
     }
 

@@ -15,6 +15,8 @@ pub struct Traffic {
     pub lists: u64,
     /// Requests, among those, that the store was too busy or too broken to answer.
     pub failures: u64,
+    /// Requests, among those, that it answered, whatever the answer. The others are under way.
+    pub answers: u64,
     /// Bytes read.
     pub bytes_read: u64,
     /// Bytes written, by requests that succeeded.
@@ -29,6 +31,7 @@ pub(crate) struct Counters {
     pub(crate) deletes: AtomicU64,
     pub(crate) lists: AtomicU64,
     pub(crate) failures: AtomicU64,
+    pub(crate) answers: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
 }
@@ -42,6 +45,7 @@ impl Counters {
             deletes: of(&self.deletes),
             lists: of(&self.lists),
             failures: of(&self.failures),
+            answers: of(&self.answers),
             bytes_read: of(&self.bytes_read),
             bytes_written: of(&self.bytes_written),
         }

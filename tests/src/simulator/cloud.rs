@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use lineal::{
     Durability, Error, Gated, Options, Result,
-    archive::{self, ArchiveErrorKind, ArchiveOptions, Hand, Store},
+    archive::{self, ArchiveErrorKind, ArchiveOptions, Hand, Patience, Store},
 };
 use lineal_snapshot::archive::sim::{Fault, Op, PASSING, SimPace, SimStore};
 use lineal_wal::sim::SimDisk;
@@ -63,7 +63,7 @@ impl Cloud {
         let mut archive = ArchiveOptions::store(store)
             .holder("test")
             .interval(Duration::from_millis(draw.one_of(&[1, 50, 1_000])))
-            .patience(HURRIED)
+            .patience(Patience { wait_max: Duration::from_secs(1), ..HURRIED })
             .pace(SimPace::in_steps(Duration::from_millis(1), draw.number()))
             .chunk_bytes(self.chunk_bytes)
             .cache_bytes(64 << 20)
@@ -186,7 +186,7 @@ impl Cloud {
         }
         self.hand = hand;
         self.holds(&found);
-        Ok(Moved::To(disk, world, found))
+        Ok(Moved::To(Box::new((disk, world, found))))
     }
 
     fn check_fenced(&self, old: &World) -> std::result::Result<(), String> {
@@ -268,7 +268,7 @@ pub(super) enum Moved {
     /// Nothing was left.
     Nothing,
     /// On this disk, with the engine that was opened there, from this state.
-    To(SimDisk, World, State),
+    To(Box<(SimDisk, World, State)>),
 }
 
 /// The one of these states that a world is in.

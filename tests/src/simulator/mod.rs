@@ -495,7 +495,8 @@ impl Run {
                 self.cloud = Some(Cloud::draw(&mut self.draw));
                 self.go_on_from(State::new());
             }
-            Moved::To(disk, world, state) => {
+            Moved::To(moved) => {
+                let (disk, world, state) = *moved;
                 drop(world);
                 self.disk = disk.kill();
                 self.cloud = Some(cloud);

@@ -38,7 +38,7 @@ pub fn story(world: u64) -> Option<Box<dyn Story>> {
         ARCHIVED..QUERIED => nth(library::archived(), world - ARCHIVED),
         QUERIED..LOGS => nth(library::queried(), world - QUERIED),
         LOGS..DRAWN => nth(library::logged(), world - LOGS),
-        _ if world % 2 == 0 => Some(Box::new(library::drawn(world))),
+        _ if world.is_multiple_of(2) => Some(Box::new(library::drawn(world))),
         _ => Some(Box::new(Logged::drawn(world))),
     }
 }
