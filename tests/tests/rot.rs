@@ -4,12 +4,8 @@
 use std::collections::BTreeSet;
 
 use lineal::Error;
-use lineal_tests::{
-    damage::{
-        End, Fixture, Histogram, Image, Outcome, large_steps, look, put, small_steps, small_steps_and_log,
-    },
-    model::{self, Step},
-    world::World,
+use lineal_tests::damage::{
+    self, End, Fixture, Histogram, Image, Outcome, large_steps, look, small_steps, small_steps_and_log,
 };
 use lineal_wal::sim::SimDisk;
 
@@ -22,20 +18,10 @@ fn look_twice(
     histogram: &mut Histogram,
     context: &dyn Fn() -> String,
 ) -> Outcome {
-    let read_only = SimDisk::from_image(image);
-    let outcome = look(&read_only, true, &fixture.state);
-    histogram.add(|| format!("{}, read-only", context()), &outcome);
-    if read_only.image() != *image {
-        histogram.add_bad(format!("{}: a read-only open changed bytes", context()));
-    }
-    let writable = SimDisk::from_image(image);
-    let outcome = look(&writable, false, &fixture.state);
+    let outcome = damage::look_twice(image, &fixture.state, &mut |why| {
+        histogram.add_bad(format!("{}: {why}", context()))
+    });
     histogram.add(context, &outcome);
-    if !matches!(outcome, Outcome::Exact) {
-        // What a failed open leaves does not make the next one forget the damage.
-        let again = look(&writable.kill(), false, &fixture.state);
-        histogram.add(|| format!("{}, opened again", context()), &again);
-    }
     outcome
 }
 
@@ -107,28 +93,6 @@ fn fixtures() -> [(&'static str, Fixture); 3] {
     ]
 }
 
-/// An engine that finds nothing wrong goes on as if nothing had happened.
-fn go_on(image: &Image, fixture: &Fixture, histogram: &mut Histogram, context: &dyn Fn() -> String) {
-    let disk = SimDisk::from_image(image);
-    let mut state = fixture.state.clone();
-    let steps = [Step::Commit(50, vec![put("new", "life")]), Step::Checkpoint, Step::Reopen];
-    let mut world = match World::open(&disk, 41) {
-        Ok(world) => world,
-        Err(error) => return histogram.add_bad(format!("{}, going on: {error}", context())),
-    };
-    for step in &steps {
-        if let Err(error) = world.step(step) {
-            return histogram.add_bad(format!("{}, going on with {step:?}: {error}", context()));
-        }
-        model::apply(&mut state, step);
-    }
-    drop(world);
-    match look(&disk, false, &state) {
-        Outcome::Exact => {}
-        other => histogram.add_bad(format!("{}, having gone on: {other:?}", context())),
-    }
-}
-
 /// Looks at an image in which whole files were changed.
 fn judge(
     image: &Image,
@@ -138,7 +102,7 @@ fn judge(
 ) -> Outcome {
     let outcome = look_twice(image, fixture, histogram, context);
     if matches!(outcome, Outcome::Exact) {
-        go_on(image, fixture, histogram, context);
+        damage::go_on(image, &fixture.state, &mut |why| histogram.add_bad(format!("{}: {why}", context())));
     }
     outcome
 }

@@ -54,6 +54,8 @@ pub struct Recovered {
     pub(crate) list: Option<(List, u64)>,
     /// Segments that hold accepted records.
     pub(crate) live: VecDeque<Segment>,
+    /// The header of the last of them.
+    pub(crate) newest: Option<SegmentHeader>,
     /// Listed segments that were never used.
     pub(crate) idle: Vec<ListEntry>,
     /// Listed segments that were used and hold nothing that was accepted.
@@ -91,6 +93,7 @@ impl Recovered {
             engine,
             list: None,
             live: VecDeque::new(),
+            newest: None,
             idle: Vec::new(),
             dead: Vec::new(),
             stray: Vec::new(),
@@ -372,6 +375,7 @@ impl Reader<'_, '_> {
             // Not needed; that it is whole is not looked at either.
             self.found.last_lsn = last;
             self.found.live.push_back(Segment::recovered(file, header.first_lsn, None));
+            self.found.newest = Some(header);
             return Ok(());
         }
         let walked = self.walk(&file, &header, last)?;
@@ -385,6 +389,7 @@ impl Reader<'_, '_> {
         } else {
             let groups = Some(walked.groups);
             self.found.live.push_back(Segment::recovered(file, header.first_lsn, groups));
+            self.found.newest = Some(header);
         }
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! From what recovery found to a log that is written: a segment of its own, before anything is served.
 //!
 //! `spare -> list -> copies -> header -> serve`. The copies are synced before the header, because the header says that
-//! they are durable; the header is synced before anything is served, because it says where earlier segments end.
+//! they are durable; the header is synced before anything is served, because it says where earlier segments end. A start that
+//! was killed on the way has left these in the page cache perhaps, so what the next one builds on is made durable first.
 
 use crate::disk::{Disk, OpenMode};
 use crate::error::LogError;
-use crate::format::{GroupHeader, ListEntry, ListState, SECTOR_BYTES, SegmentHeader, group_bytes, sector};
+use crate::format::{
+    GroupHeader, ListEntry, ListState, SECTOR_BYTES, SegmentHeader, group_bytes, sector, segment_path,
+};
 use crate::group::group_of;
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::keeper::{Stock, first_capacity, make_segment};
@@ -50,6 +53,9 @@ pub(crate) fn start(
             ListFile::create(Arc::clone(disk), options.engine, Epoch(0), Vec::new())?
         }
     };
+    if let Some(newest) = &found.newest {
+        settle(&**disk, newest)?;
+    }
     let copy_bytes: u64 = found.unvouched.iter().map(|group| padded(group.payload.len())).sum();
     let mut spares = open_spares(disk, options, &found.idle);
     let (file, is_new) = match take_spare(&mut spares, copy_bytes) {
@@ -130,6 +136,19 @@ pub(crate) fn start(
         fsyncs: written.fsyncs,
         bytes_written: written.bytes,
     })
+}
+
+/// Makes the header of the newest segment durable: the list will call that segment used, and then it has to be there. It is
+/// written again, because a sync of it may have failed before. All earlier ones were durable before this one was written.
+fn settle(disk: &dyn Disk, header: &SegmentHeader) -> Result<(), LogError> {
+    let path = segment_path(header.id);
+    let failed = |op| move |error| (op, error);
+    let write = || {
+        let file = disk.open(&path, OpenMode::ReadWrite).map_err(failed("open"))?;
+        file.write_all_at(&sector(&header.encode()), 0).map_err(failed("write"))?;
+        file.sync_data().map_err(failed("sync"))
+    };
+    write().map_err(|(op, error)| LogError::io(op, &path, error))
 }
 
 fn padded(payload_bytes: usize) -> u64 {

@@ -220,7 +220,7 @@ pub fn run(minutes: u64, seed: u64, part: Option<Part>) -> ExitCode {
         });
         let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         working.store(false, Ordering::Relaxed);
-        for panic in ended.into_iter().filter_map(Result::err) {
+        if let Some(panic) = ended.into_iter().find_map(Result::err) {
             std::panic::resume_unwind(panic);
         }
     });

@@ -261,7 +261,7 @@ impl Story for Keyed {
             let commit = Step::Commit(9, vec![put("new", "life")]);
             world.step(&commit).map_err(failed("writing"))?;
         }
-        if variety / 4 % 8 == 0 {
+        if (variety / 4).is_multiple_of(8) {
             // A clean end: what is not packed yet is packed, and the log is given up.
             world.step(&Step::Reopen).map_err(failed("closing and opening"))?;
         } else {

@@ -216,7 +216,7 @@ impl Story for Logged {
         let bytes = 1 + variety as usize % 700;
         append(&log, bytes)?;
         log.sync().map_err(|error| format!("syncing: {error}"))?;
-        if variety / 1024 % 8 == 0 {
+        if (variety / 1024).is_multiple_of(8) {
             log.close().map_err(|error| format!("closing: {error}"))?;
         }
         drop(log);

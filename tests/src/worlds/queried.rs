@@ -41,8 +41,8 @@ impl Queried {
 
     fn find(&self, world: &SqlWorld, told: Told) -> Result<usize, String> {
         let found = world.contents().map_err(|error| format!("reading: {error}"))?;
-        let moments = self.moments.iter().enumerate().take(told.asked + 1).skip(told.certain);
-        let (at, moment) = moments.filter(|(_, moment)| moment.now == found).last().ok_or_else(|| {
+        let mut moments = self.moments.iter().enumerate().take(told.asked + 1).skip(told.certain);
+        let (at, moment) = moments.rfind(|(_, moment)| moment.now == found).ok_or_else(|| {
             format!("it is none of the states {} to {}: {found:?}", told.certain, told.asked)
         })?;
         for (object, seq, content) in &moment.past {
@@ -113,7 +113,7 @@ impl Story for Queried {
             world.step(&Step::Transact(0, deed)).map_err(failed("writing"))?;
         }
         let before = world.contents().map_err(failed("reading"))?;
-        if variety / 4 % 8 == 0 {
+        if (variety / 4).is_multiple_of(8) {
             world.step(&Step::Reopen).map_err(failed("closing and opening"))?;
         } else {
             drop(world);

@@ -295,3 +295,40 @@ fn a_list_that_only_the_page_cache_has_is_durable_before_the_one_before_it_is_wr
     }
     assert!(looked > 1_000, "{looked}");
 }
+
+#[test]
+fn a_start_after_a_killed_start_builds_on_nothing_that_only_the_page_cache_has() {
+    // The last group was torn from its seal, so that the first start copies it.
+    let sim = SimDisk::new();
+    let mut model = Model::default();
+    let log = model.start(&sim).unwrap();
+    for bytes in [60, 2_500, 10] {
+        model.append(&log, bytes).unwrap();
+        log.sync().unwrap();
+    }
+    model.acknowledge(log.durable());
+    drop(log);
+    let mut looked = 0;
+    for (first, keeps) in (0..).flat_map(|op| [(op, 0), (op, 1)]) {
+        let killed = sim.crash(&mut |choices| keeps % choices);
+        killed.power_off_at(first);
+        let ended = model.clone().start(&killed).is_ok();
+        for second in 0.. {
+            let again = killed.kill();
+            again.power_off_at(second);
+            let mut model = model.clone();
+            let started = model.start(&again).is_ok();
+            crashes(&again, 64, &mut Dice(first + 1), &mut |after, _| {
+                model.check(&after).unwrap_or_else(|error| panic!("{first}, {keeps}, {second}: {error}"));
+                looked += 1;
+            });
+            if started {
+                break;
+            }
+        }
+        if ended && keeps == 1 {
+            break;
+        }
+    }
+    assert!(looked > 500, "{looked}");
+}
