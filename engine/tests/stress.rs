@@ -7,6 +7,7 @@
 //! ```sh
 //! LINEAL_STRESS_SECONDS=600 LINEAL_STRESS_OBJECTS=10000 cargo test --release -p lineal --test stress -- --nocapture
 //! ```
+#![allow(clippy::unwrap_used, reason = "it is how a test fails")]
 
 use std::{
     collections::VecDeque,

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lineal::{Options, Stats};
+use lineal::{Error, Options, Stats, archive::Hand};
 use lineal_snapshot::archive::sim::{Fault, Op, SimPace, SimStore};
 use lineal_tests::{
     archive::hurried,

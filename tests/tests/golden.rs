@@ -142,7 +142,12 @@ fn run(engine: &Engine, step: &Step) -> Result<()> {
         Step::Delete(at) => object(at)?.delete().wait(),
         Step::Purge(at) => object(at)?.purge().wait(),
         Step::Checkpoint => engine.checkpoint().map(drop),
-        Step::Restore(..) | Step::Fork(..) | Step::Compact | Step::Hibernate(_) | Step::Reopen => {
+        Step::Sql(..)
+        | Step::Restore(..)
+        | Step::Fork(..)
+        | Step::Compact
+        | Step::Hibernate(_)
+        | Step::Reopen => {
             unreachable!("the golden steps have none of these")
         }
     }

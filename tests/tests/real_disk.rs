@@ -1,8 +1,6 @@
 //! Real file systems: power cuts, small ones that run full, one that turns read-only and one that does not answer. They need root.
 //! `lineal-tests cuts` and `full` do more of it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{path::Path, time::Duration};
 
 use lineal_tests::real::{

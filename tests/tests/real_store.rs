@@ -1,7 +1,5 @@
 //! A real S3 server behind one that lies. `lineal-tests lies` does more of it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use lineal_tests::{
     real::{lies, proxy::Trouble},
     s3::S3,

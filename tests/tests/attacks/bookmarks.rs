@@ -139,7 +139,7 @@ fn what_is_no_bookmark_is_refused() {
     }
     assert_eq!(texts.len(), TEXTS);
     for text in &texts {
-        let error: Error = text.parse::<Bookmark>().map_err(Error::from).unwrap_err();
+        let error: Error = text.parse::<Bookmark>().unwrap_err();
         assert_eq!(error.name(), "BookmarkMalformed", "{text:.100}");
         assert!(error.to_string().len() < 500, "an error does not repeat what it was given");
     }
