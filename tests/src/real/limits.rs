@@ -68,7 +68,10 @@ pub fn with_little(program: &Path, dir: &Path, little: Little, amount: u64) -> R
     let panicked = ended.errors.contains("panicked");
     // One that cannot even be loaded was none.
     let aborts = ["memory allocation", "while loading shared libraries"];
-    let may_abort = little == Little::Memory && aborts.iter().any(|words| ended.errors.contains(words));
+    // Nor one that the kernel ended while it was loaded, before it could say anything.
+    let unsaid = ended.words.is_empty() && ended.errors.is_empty();
+    let may_abort =
+        little == Little::Memory && (unsaid || aborts.iter().any(|words| ended.errors.contains(words)));
     if panicked || (crashed && !may_abort && !ended.words.iter().any(|word| matches!(word, Word::Full(_)))) {
         return Err(format!(
             "{little:?} {amount}: {} {:?} {}",
