@@ -29,10 +29,10 @@ pub(crate) const KILLS: Harness = Harness { name: "kills", states: 300, look: ki
 
 /// Power cuts in the recovery after a power cut.
 pub(crate) const CUTS_IN_RECOVERY: Harness =
-    Harness { name: "power cuts in recovery", states: 150, look: cut_in_recovery };
+    Harness { name: "power cuts in recovery", states: 900, look: cut_in_recovery };
 
 /// Syncs of the log that fail, each of a workload.
-pub(crate) const FAILED_SYNCS: Harness = Harness { name: "failed syncs", states: 900, look: fail_sync };
+pub(crate) const FAILED_SYNCS: Harness = Harness { name: "failed syncs", states: 1_800, look: fail_sync };
 
 /// A checkpoint while a commit is on its way, and power cuts in it.
 pub(crate) const CHECKPOINTS: Harness =
