@@ -75,9 +75,12 @@ pub enum Row {
 /// The entry that stands for there being a table.
 pub const TABLE: &[u8] = b"\0table";
 
+/// What the names of rows begin with.
+pub const ROWS: &[u8] = b"\0row ";
+
 /// What a row of a table is called among the entries.
 pub fn row_name(number: i64) -> Vec<u8> {
-    format!("\0row {number:04}").into_bytes()
+    [ROWS, format!("{number:04}").as_bytes()].concat()
 }
 
 /// The name of an object by its number.

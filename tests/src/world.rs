@@ -11,7 +11,7 @@ use lineal::{
 };
 use lineal_wal::sim::SimDisk;
 
-use crate::model::{Entries, ObjectState, Row, State, Step, TABLE, Write, name, row_name};
+use crate::model::{Entries, ObjectState, ROWS, Row, State, Step, TABLE, Write, name, row_name};
 
 /// The namespace that tests write to.
 pub const NAMESPACE: &str = "world";
@@ -242,7 +242,7 @@ pub fn dump(engine: &Engine) -> Result<State> {
 
 /// The bytes of the keys and values.
 fn bytes_of(entries: &Entries) -> u64 {
-    let keys = entries.iter().filter(|(key, _)| !key.starts_with(b"\0"));
+    let keys = entries.iter().filter(|(key, _)| *key != TABLE && !key.starts_with(ROWS));
     keys.map(|(key, value)| (key.len() + value.len()) as u64).sum()
 }
 
@@ -268,7 +268,7 @@ pub fn contents(view: &View<'_>) -> Result<Entries> {
         }
         let indexed: u32 =
             sql.query_one("SELECT count(*) FROM t INDEXED BY i WHERE s >= 0", [], |row| row.get(0))?;
-        let found = entries.keys().filter(|key| key.starts_with(b"\0row")).count();
+        let found = entries.keys().filter(|key| key.starts_with(ROWS)).count();
         assert_eq!(indexed as usize, found, "the table and its index have the same rows");
     }
     Ok(entries)
