@@ -54,12 +54,12 @@ fn boxed<S: Story + 'static>(stories: Vec<S>) -> Vec<Box<dyn Story>> {
 
 #[test]
 fn a_crash_at_any_operation_leaves_a_prefix_with_all_that_was_acknowledged() {
-    all_sound(boxed(library::keyed()), slice(2, 1, 0, 400), 500);
+    all_sound(boxed(library::keyed()), slice(2, 1, 0, 150), 500);
 }
 
 #[test]
 fn so_it_is_where_everything_happens_in_one_world() {
-    all_sound(boxed(vec![library::long()]), slice(1, 0, 0, 600), 300);
+    all_sound(boxed(vec![library::long()]), slice(1, 1, 0, 150), 300);
 }
 
 #[test]
