@@ -40,6 +40,9 @@ mod engine;
 mod error;
 mod gate;
 mod history;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod hostile;
 mod lineage;
 mod migration;
 mod namespace;

@@ -351,7 +351,7 @@ impl Footer {
         out
     }
 
-    fn decode_body(body: &[u8]) -> Option<Self> {
+    pub(crate) fn decode_body(body: &[u8]) -> Option<Self> {
         let mut wire = Wire::new(body);
         let mut footer = Self {
             kind: PackKind::from_byte(wire.u8()?)?,

@@ -28,6 +28,9 @@ mod error;
 mod filter;
 pub mod format;
 mod group;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod hostile;
 mod index;
 mod iter;
 mod leaf;

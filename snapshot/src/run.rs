@@ -358,7 +358,7 @@ fn decode_header(wire: &mut Wire<'_>) -> Option<RunHeader> {
     let first = wire.varint().filter(|&first| first > 0)?;
     let tail_first = first.wrapping_sub(unzigzag(wire.varint()?).cast_unsigned());
     let count = wire.varint_u32().filter(|&count| count > 0)?;
-    first.checked_add(u64::from(count) - 1)?;
+    first.checked_add(u64::from(count) - 1).filter(|last| *last < Seq::END.0)?;
     let hash_flags = wire.varint()?;
     let hash_count = usize::try_from(hash_flags >> 1).ok()?;
     // What is declared must have room in what is there, before memory is taken for it: a point takes 33 bytes, a

@@ -100,6 +100,9 @@ impl Lsn {
 impl Seq {
     /// No commit.
     pub const NONE: Self = Self(0);
+    /// Beyond every commit that comes to be. Who reads a number from a disk refuses it from here on, so that counting on
+    /// from it never overflows.
+    pub const END: Self = Self(1 << 62);
 
     /// The number of the commit after this one.
     #[must_use]

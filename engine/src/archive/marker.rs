@@ -114,6 +114,17 @@ fn decode(bytes: &[u8]) -> Result<Marker> {
     Ok(Marker { base, owes_roots, epoch, store: store.to_owned() })
 }
 
+/// For fuzzers: a marker that is read is written and read again as the same.
+#[cfg(feature = "sim")]
+pub(super) fn hostile(bytes: &[u8]) {
+    let mut sealed = bytes.to_vec();
+    sealed.extend_from_slice(&crc32fast::hash(bytes).to_le_bytes());
+    let _ = decode(bytes);
+    if let Ok(marker) = decode(&sealed) {
+        assert_eq!(decode(&marker.encode()).ok(), Some(marker), "a marker changes when it is written again");
+    }
+}
+
 /// Refuses a directory whose packs are in an archive, where that was not named.
 pub(crate) fn refuse_without(local: &dyn Disk) -> Result<()> {
     let Some(marker) = Marker::read(local)?.filter(|marker| marker.base > PackNumber(0)) else {

@@ -443,3 +443,12 @@ impl Engine {
         self.inner.archive.as_ref().map(|archive| archive.status(&self.inner))
     }
 }
+
+/// For fuzzers: the marker in a data directory, and the note in a manifest.
+#[cfg(feature = "sim")]
+pub(crate) fn hostile(bytes: &[u8]) {
+    marker::hostile(bytes);
+    if let Some(note) = note::Note::decode(bytes) {
+        assert!(note::Note::decode(&note.encode()) == Some(note), "a note changes when it is written again");
+    }
+}

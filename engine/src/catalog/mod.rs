@@ -15,6 +15,8 @@
 mod backend;
 mod cursor;
 mod error;
+#[cfg(feature = "sim")]
+pub(crate) mod hostile;
 mod merge;
 mod open;
 mod packs;

@@ -544,14 +544,14 @@ impl PackRow {
 impl Row {
     /// The row's value in the table. An end entry has no place that says which pack it is from,
     /// and a row without a pack could not be told dead, so the number follows it.
-    fn encode_value(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode_value(&self, out: &mut Vec<u8>) {
         self.value.encode_into(out);
         if matches!(self.value, EntryValue::End) {
             out.extend_from_slice(&self.pack.0.to_le_bytes());
         }
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Option<Row> {
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Option<Row> {
         if let Some((head, number)) = value.split_last_chunk::<8>()
             && let Ok(EntryValue::End) = EntryValue::decode(head)
         {

@@ -121,6 +121,12 @@ fn decode_of(row: &[u8]) -> Result<(ObjectKey, Seq)> {
     Ok((ObjectKey::from_bytes(key), Seq(u64::from_be_bytes(seq))))
 }
 
+/// For fuzzers: reads the row of a fork.
+#[cfg(feature = "sim")]
+pub(crate) fn hostile(row: &[u8]) -> Result<()> {
+    decode_of(row).map(drop)
+}
+
 /// Fails if forks or pins need the object's history.
 pub(crate) fn refuse_if_held(system: &Held<'_>, object: ObjectKey) -> Result<()> {
     let view = View::new(system.engine, system.cell.key, system.resident).system();

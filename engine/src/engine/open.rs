@@ -341,8 +341,9 @@ impl Replay {
             let mut body = part.body;
             let delta = get_varint(&mut body).map(unzigzag);
             let before = self.objects.insert(part.object, (part.seq, record.lsn));
-            let follows = before.is_none_or(|(seq, lsn)| part.seq.0 == seq.0 + 1 && part.prev_lsn == lsn);
-            let (Some(delta), true) = (delta, follows) else {
+            let can_be = part.seq > Seq::NONE && part.seq < Seq::END;
+            let follows = before.is_none_or(|(seq, lsn)| part.seq == seq.next() && part.prev_lsn == lsn);
+            let (Some(delta), true) = (delta, can_be && follows) else {
                 let (seq, id) = (part.seq, part.object.id);
                 return Err(LogError::stopped(format!(
                     "commit {seq} of object {id} does not follow the one before"

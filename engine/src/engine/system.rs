@@ -359,6 +359,14 @@ fn decode(row: &[u8]) -> Result<(NamespaceId, Quotas)> {
     Ok((id, Quotas { namespace_bytes: limit(0), objects: limit(1), object_bytes: limit(2) }))
 }
 
+/// For fuzzers: reads the row of a namespace.
+#[cfg(feature = "sim")]
+pub(crate) fn hostile(row: &[u8]) -> Result<()> {
+    let (id, quotas) = decode(row)?;
+    assert_eq!(encode(id, quotas)[..], *row, "a row changes when it is written again");
+    Ok(())
+}
+
 fn bad_row() -> Error {
     Error::Damaged {
         file: "the system object".into(),

@@ -22,10 +22,12 @@ impl Totals {
         self.0.get(&namespace).copied().unwrap_or_default()
     }
 
+    /// Saturates: the numbers come from packs and from the log, where a checksum says that they were written and not that
+    /// they make sense.
     pub(crate) fn add(&mut self, namespace: NamespaceId, objects: i64, bytes: i64) {
         let entry = self.0.entry(namespace).or_default();
-        entry.0 += objects;
-        entry.1 += bytes;
+        entry.0 = entry.0.saturating_add(objects);
+        entry.1 = entry.1.saturating_add(bytes);
     }
 
     /// Adds what one commit changed, which its part's flags and its body say.
@@ -36,10 +38,12 @@ impl Totals {
 
     /// The sum over all namespaces but those that `leave_out` names.
     pub(crate) fn sum_without(&self, leave_out: impl Fn(NamespaceId) -> bool) -> (i64, i64) {
-        self.0
-            .iter()
-            .filter(|(id, _)| !leave_out(**id))
-            .fold((0, 0), |(objects, bytes), (_, (more, size))| (objects + more, bytes + size))
+        self.0.iter().filter(|(id, _)| !leave_out(**id)).fold(
+            (0i64, 0i64),
+            |(objects, bytes), (_, (more, size))| {
+                (objects.saturating_add(*more), bytes.saturating_add(*size))
+            },
+        )
     }
 
     pub(crate) fn remove(&mut self, namespace: NamespaceId) {

@@ -23,7 +23,8 @@
 //!       if anchored: v seq, v time, v count, 32 hash, 32 state digest
 //!       if it has headers: v seq, 32 hash: runs without ops hold the headers of the commits after it, up to the anchor
 //! A head is valid iff every field lies inside the payload, nothing follows the last one, counts are in
-//! bounds, floor <= seq, and floor < tail first <= seq + 1. The part's own checksum binds it to object and seq.
+//! bounds, floor <= seq, floor < tail first <= seq + 1, and no other seq in it is above the entry's. The part's own
+//! checksum binds it to object and seq.
 //! ```
 //!
 //! A head is small because a million of them are what a million idle objects cost. The chain hash after the
@@ -242,8 +243,19 @@ impl Head {
         if !input.0.is_empty() {
             return Err(BadHead("bytes follow its last field"));
         }
+        if seq >= Seq::END {
+            return Err(BadHead("it is of a commit that never comes to be"));
+        }
         if tail_first <= floor || tail_first.0 > seq.0 + 1 {
             return Err(BadHead("its tail begins after its end"));
+        }
+        let parts = leaves.iter().flat_map(|leaves: &Leaves| leaves.deltas.iter().map(|(seq, _)| *seq));
+        let folds = leaves.iter().map(|leaves| leaves.fold);
+        let cuts_at = cuts.iter().map(|cut: &HeadCut| cut.seq);
+        let anchored = anchor.iter().map(|anchor: &Anchor| anchor.seq);
+        let kept = headers.iter().map(|headers| headers.seq);
+        if parts.chain(folds).chain(cuts_at).chain(anchored).chain(kept).chain([era]).any(|at| at > seq) {
+            return Err(BadHead("it speaks of commits after its own"));
         }
         Ok(Head {
             seq,

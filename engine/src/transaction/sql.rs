@@ -211,6 +211,23 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// For fuzzers: makes the object's database out of any bytes, as they are.
+    ///
+    /// # Errors
+    /// [`TooLarge`](crate::Error::TooLarge) for more than a transaction holds.
+    #[cfg(feature = "sim")]
+    #[doc(hidden)]
+    pub fn put_pages(&mut self, bytes: &[u8]) -> Result<()> {
+        let layers = self.layers();
+        let mut changes = PageChanges::over(&layers, self.engine.options.transaction_bytes_max);
+        for (number, page) in (1..).zip(bytes.chunks(sql::PAGE_BYTES)) {
+            changes.page(number, page)?;
+        }
+        let changed = changes.end();
+        drop(layers);
+        self.take_pages(changed)
+    }
+
     /// Forgets the database's uncommitted state, because everything in the object is deleted.
     pub(super) fn drop_sql(&mut self) {
         self.pages_deleted += 1;

@@ -143,6 +143,32 @@ impl Place {
     }
 }
 
+/// For fuzzers: the place of the first chunk of the first epoch.
+#[cfg(feature = "sim")]
+fn first(engine: EngineId) -> Place {
+    Place { engine, epoch: Epoch(1), n: 1, before: [0; 32] }
+}
+
+/// For fuzzers: the frame of the first chunk and its key.
+#[cfg(feature = "sim")]
+pub(super) fn framed(engine: EngineId) -> (&'static Frame, String) {
+    (&FRAME, first(engine).key())
+}
+
+/// For fuzzers: what is read of the first chunk, written again.
+#[cfg(feature = "sim")]
+pub(super) fn reread(engine: EngineId, stored: &Bytes) -> Result<Bytes, ArchiveError> {
+    let place = first(engine);
+    let mut nonce = [0; 16];
+    let found = place.unwrap(stored)?;
+    nonce.copy_from_slice(&stored[NONCE_END - 16..NONCE_END]);
+    match found {
+        Stands::Chunk(chunk) => place.wrap(CHUNK, nonce, &[chunk.first.0, chunk.last.0], &chunk.bytes),
+        Stands::Barrier { by } => place.wrap(BARRIER, nonce, &[by.0], &[]),
+        Stands::Nothing => unreachable!("something was stored"),
+    }
+}
+
 /// The end of one epoch's log in the archive: reads forward, or appends.
 ///
 /// Invariant: `n` is the first number that it has not read or written, and `before` names everything before.

@@ -90,6 +90,18 @@ impl State {
     }
 }
 
+/// For fuzzers: the frame of a lease and its key.
+#[cfg(feature = "sim")]
+pub(super) fn framed(engine: EngineId) -> (&'static Frame, String) {
+    (&FRAME, Keys(engine).lease())
+}
+
+/// For fuzzers: what is read of a lease, written again.
+#[cfg(feature = "sim")]
+pub(super) fn reread(engine: EngineId, stored: &Bytes) -> Result<Bytes, ArchiveError> {
+    State::decode(engine, stored)?.encode()
+}
+
 /// What somebody who wants to write brings along.
 #[derive(Debug, Clone)]
 pub struct Claim {

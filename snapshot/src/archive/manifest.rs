@@ -193,6 +193,12 @@ impl Manifest {
     }
 }
 
+/// For fuzzers: the frame of a manifest and its key.
+#[cfg(feature = "sim")]
+pub(super) fn framed(engine: EngineId) -> (&'static Frame, String) {
+    (&FRAME, Keys(engine).manifest())
+}
+
 fn in_order<T: Row>(rows: &[T]) -> bool {
     rows.iter().all(Row::is_valid) && rows.is_sorted_by(Row::is_before)
 }

@@ -25,6 +25,9 @@ mod flights;
 mod folder;
 mod frame;
 mod garbage;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod hostile;
 mod key;
 mod lease;
 mod location;

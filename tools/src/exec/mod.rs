@@ -69,6 +69,21 @@ fn open(args: &args::Exec) -> Outcome<Engine> {
     Ok(if args.attach { options.attach(&args.dir)? } else { options.open(&args.dir)? })
 }
 
+/// For fuzzers: answers all lines of a text, each reply when its gate has opened.
+#[cfg(feature = "sim")]
+pub(crate) fn answer_all(engine: &Engine, text: &[u8], reply: &mut dyn FnMut(&str)) {
+    let mut session = Session::new(engine.clone());
+    let mut lines = Lines::new(text);
+    loop {
+        let queued = match lines.next() {
+            Ok(Next::Line(line)) => session.answer(line),
+            Ok(Next::TooLong { bytes }) => session.refuse_line(bytes),
+            Ok(Next::End) | Err(_) => return,
+        };
+        reply(&queued.wait().line);
+    }
+}
+
 /// Reads and runs requests until there are no more, or nobody answers them any more.
 fn serve(engine: &Engine, room: &Room, queue: &mpsc::SyncSender<Queued>) -> Outcome {
     let mut session = Session::new(engine.clone());

@@ -1,6 +1,6 @@
 //! `lineal proof`: makes proofs that can be checked without the engine, and checks them.
 
-mod file;
+pub(crate) mod file;
 
 use std::io::Read;
 

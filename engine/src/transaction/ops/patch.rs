@@ -203,12 +203,24 @@ impl<'a> Patches<'a> {
         })
     }
 
-    /// What `below` is after all of them; an absent value counts as empty.
+    /// What `below` is after all of them; an absent value counts as empty. Takes time for what the patches write and for
+    /// the last length, and not for every length between: a list can name the longest value and the shortest in turn,
+    /// with a few bytes each.
     pub(crate) fn apply(&self, below: &[u8]) -> Vec<u8> {
-        let mut value = below.to_vec();
-        for patch in self.iter() {
-            value.resize(patch.new_len(), 0);
-            patch.write_to(&mut value);
+        // How long the value is at the shortest, from each patch on: what stands beyond is cut off before the end.
+        let mut kept: Vec<usize> = self.iter().map(|patch| patch.new_len()).collect();
+        let Some(&length) = kept.last() else { return below.to_vec() };
+        for index in (1..kept.len()).rev() {
+            kept[index - 1] = kept[index - 1].min(kept[index]);
+        }
+        let mut value = Vec::with_capacity(length);
+        value.extend_from_slice(&below[..below.len().min(kept[0])]);
+        value.resize(length, 0);
+        for (patch, kept) in self.iter().zip(kept) {
+            for (start, bytes) in patch.ranges().take_while(|(start, _)| *start < kept) {
+                let end = kept.min(start + bytes.len());
+                value[start..end].copy_from_slice(&bytes[..end - start]);
+            }
         }
         value
     }

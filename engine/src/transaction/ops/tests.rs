@@ -252,7 +252,8 @@ proptest! {
             push_patch(&mut list, &Patch::parse(&bytes).expect("valid"));
         }
         let list = Patches::parse(&list).expect("made of valid ones");
-        let expected = list.apply(&below);
+        let expected = list.iter().fold(below.clone(), |value, patch| apply_patch(&value, &patch));
+        prop_assert_eq!(&list.apply(&below), &expected);
         match merge_patches(&list).expect("short values are joined") {
             Merged::Value(value) => prop_assert_eq!(value, expected),
             Merged::Patch(patch) => {
