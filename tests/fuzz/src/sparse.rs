@@ -50,6 +50,6 @@ mod tests {
         assert!(packed.len() < 700, "{} bytes", packed.len());
         assert_eq!(expand(&packed, file.len()), file);
         assert_eq!(expand(&packed, 600), file[..600]);
-        assert_eq!(expand(&pack(&[]), 9), []);
+        assert_eq!(expand(&pack(&[]), 9), Vec::<u8>::new());
     }
 }

@@ -1,5 +1,4 @@
 //! What a connection has cached is believed only where it is the object's state: every way in which the two could part.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
     sync::{

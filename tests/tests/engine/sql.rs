@@ -1,5 +1,4 @@
 //! SQL inside objects: one commit with key-value writes, savepoints, errors, guards, the past.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use lineal::{Engine, Error, Object, Options, SqlErrorCode, SqlOptions, rusqlite::params};
 

@@ -3,7 +3,7 @@
 
 use lineal::{Error, Object, SqlErrorCode as Code};
 
-use crate::ground::{Ground, NOW};
+use super::ground::{Ground, NOW};
 
 /// What must be refused by a guard of ours, with a hint.
 const REFUSED: &[&str] = &[

@@ -4,7 +4,6 @@
 //!
 //! The scripts in `corpus` are ours. Those below the folder that the variable `LINEAL_SQLLOGICTEST` names are run as well;
 //! CONTRIBUTING.md says where to get SQLite's.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,5 @@
 //! Listing an object's commits, against a plain record of what was done.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use lineal::{Change, CommitInfo, CutTo, Difference, Error, Kind, Micros, Object, Value};

@@ -1,8 +1,6 @@
 //! Real processes: killed at random moments and at their system calls, with syncs that fail, short of something, and several for
 //! one directory. `lineal-tests kills`, `calls`, `races` and `leaks` do more of it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{
     collections::BTreeMap,
     fs,

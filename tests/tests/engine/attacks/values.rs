@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use lineal::{Error, Object, Value};
 
-use crate::ground::Ground;
+use super::ground::Ground;
 
 const KEY_BYTES_MAX: usize = 4 << 10;
 const VALUE_BYTES_MAX: usize = 16 << 20;

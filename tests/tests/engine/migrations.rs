@@ -1,5 +1,4 @@
 //! Schema migrations: objects come forward when they are used, one commit a step, and say why they do not.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::sync::{
     Arc,

@@ -1,5 +1,4 @@
 //! What the guards of SQL let through and what they do not, beside the statements in `attacks`.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
 

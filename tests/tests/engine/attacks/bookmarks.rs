@@ -2,7 +2,7 @@
 
 use lineal::{Bookmark, Error, Object, Result};
 
-use crate::ground::Ground;
+use super::ground::Ground;
 
 /// What one can do with a bookmark.
 const USES: &[(&str, fn(&Ground, &Object, &Bookmark) -> Result<()>)] = &[

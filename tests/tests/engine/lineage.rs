@@ -1,7 +1,5 @@
 //! A namespace that keeps its lineage for ever: the headers of all commits stay, and every chain verifies from the first.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{
     sync::{
         Arc,

@@ -1,7 +1,5 @@
 //! Who holds what alive when namespaces go, and what a checkpoint makes of objects that read through to others.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{
     collections::BTreeMap,
     sync::{

@@ -1,5 +1,4 @@
 //! Databases of objects as files of SQLite: out at any point of the history, and in as one commit.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{fs, path::Path};
 

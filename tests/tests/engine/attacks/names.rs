@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lineal::{Error, ObjectId, ObjectKey};
 
-use crate::ground::Ground;
+use super::ground::Ground;
 
 /// Each is a name as good as any: an object of its own, and a namespace of its own.
 const NAMES: &[&str] = &[

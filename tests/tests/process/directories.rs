@@ -217,7 +217,7 @@ fn of_many_that_open_at_once_one_wins() {
 fn open_in_child(dir: &Path) -> String {
     let started = Instant::now();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads", "1"])
+        .args(["--exact", "directories::child", "--nocapture", "--test-threads", "1"])
         .env(CHILD_DIR, dir)
         .output()
         .unwrap();

@@ -21,7 +21,7 @@ use lineal_wal::sim::SimDisk;
 const BYTES_MAX: usize = 200 << 10;
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/golden").join(name)
 }
 
 fn read_tree(dir: &Path) -> Image {

@@ -8,7 +8,7 @@ use std::{
 
 use lineal::{Error, rusqlite::Connection};
 
-use crate::ground::Ground;
+use super::ground::Ground;
 
 const PAGE: usize = 4_096;
 

@@ -4,7 +4,6 @@
 //! Each case ends in a typed error or stays within what is the attacker's own; after each, everything that others have is
 //! compared byte by byte, and so is what lies beside the data directory. Time and memory are bounded by budgets of
 //! operations and bytes, so nothing here looks at a clock.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod bookmarks;
 mod ground;

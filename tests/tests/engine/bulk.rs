@@ -1,7 +1,5 @@
 //! Restoring many objects to one moment.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{
     collections::BTreeMap,
     sync::{

@@ -1,8 +1,6 @@
 //! What begins to need the past while something else takes it away: purges, checkpoints and merges in the middle of
 //! restores, forks and pins.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
-
 use std::{
     sync::{
         Arc,

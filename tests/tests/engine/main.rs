@@ -1,0 +1,37 @@
+//! Tests of the whole engine in one process, as one program: linking each file by itself costs minutes.
+
+mod archive;
+mod archive_async;
+mod archive_bad;
+mod archive_crash;
+mod archive_repair;
+mod archive_restore;
+mod attacks;
+mod bulk;
+mod events;
+mod faults;
+mod full_disk;
+mod gates;
+mod golden;
+mod held;
+mod history;
+mod lineage;
+mod looking;
+mod migrations;
+mod model;
+mod purged;
+mod races;
+mod retention;
+mod rot;
+mod simulator;
+mod sql;
+mod sql_cache;
+mod sql_crash;
+mod sql_guards;
+mod sql_model;
+mod sqlite_files;
+mod sqllogictest;
+mod stats;
+mod transactions;
+mod verify;
+mod worlds;
