@@ -131,4 +131,8 @@ impl DiskFile for File {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.discard(offset, len)
     }
+
+    fn is_written(&self, len: u64) -> io::Result<bool> {
+        self.inner.is_written(len)
+    }
 }

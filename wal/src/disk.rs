@@ -137,6 +137,15 @@ pub trait DiskFile: Send + Sync + Debug {
     fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }
+
+    /// Whether all of the first `len` bytes lie in room that was written before. Where some do not, a write there still
+    /// has to find room, and its sync rests on the file system's own journal. `true` where nobody can tell.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn is_written(&self, _len: u64) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// A lock on a file, held until it is dropped.

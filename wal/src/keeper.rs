@@ -224,10 +224,8 @@ impl Keeper {
         self.remove_strays(shelf)
     }
 
-    /// Opens a segment for a new life.
     fn reopen(&self, entry: ListEntry) -> Option<SegmentFile> {
-        let entry = ListEntry { salt: (self.options.random)(), ..entry };
-        SegmentFile::open(&*self.disk, &entry, SECTOR_BYTES, OpenMode::ReadWrite).ok()
+        SegmentFile::renew(&*self.disk, &entry, (self.options.random)(), SECTOR_BYTES)
     }
 
     /// Removes files that the list does not name. One that cannot be removed stays for the next time.

@@ -43,6 +43,19 @@ impl SegmentFile {
         Ok(Self { id: entry.id, salt: entry.salt, capacity: entry.capacity, sector_bytes, path, file })
     }
 
+    /// Opens a segment for a new life; `None` if it is not fit for one: it cannot be opened, is shorter than it should be,
+    /// or has a hole, as what was closed has behind its end, and what was copied may have where zeros were. Groups go to
+    /// room that was written before only. There the file system has nothing to allocate, so a group that has its place
+    /// never finds the disk full; and nothing to note in its own journal, which if it fails is not told by every sync:
+    /// ext4's `fdatasync` succeeds though the extent it wrote to stays marked as never written (seen with Linux 6.18).
+    pub(crate) fn renew(disk: &dyn Disk, entry: &ListEntry, salt: u64, sector_bytes: u32) -> Option<Self> {
+        let renewed =
+            Self::open(disk, &ListEntry { salt, ..*entry }, sector_bytes, OpenMode::ReadWrite).ok()?;
+        let whole = renewed.file.len().is_ok_and(|len| len >= entry.capacity);
+        let written = renewed.file.is_written(entry.capacity).unwrap_or(false);
+        (whole && written && renewed.takes(1)).then_some(renewed)
+    }
+
     pub(crate) fn entry(&self, state: ListState) -> ListEntry {
         ListEntry { id: self.id, salt: self.salt, capacity: self.capacity, state }
     }

@@ -163,17 +163,14 @@ fn listed(segment: &Segment, vouched: Lsn) -> ListEntry {
     segment.file.entry(if used { ListState::Used } else { ListState::Spare })
 }
 
-/// Opens the segments that were prepared and not used, under new salts. One that is too short is left out.
+/// Opens the segments that were prepared and not used, under new salts. What is not fit for use is left out.
 fn open_spares(
     disk: &Arc<dyn Disk>,
     options: &LogOptions,
     idle: &[ListEntry],
 ) -> Vec<(SegmentFile, ListState)> {
     let open = |entry: &ListEntry| {
-        let renewed = ListEntry { salt: (options.random)(), ..*entry };
-        let file = SegmentFile::open(&**disk, &renewed, SECTOR_BYTES, OpenMode::ReadWrite).ok()?;
-        let whole = file.file.len().is_ok_and(|len| len >= entry.capacity);
-        (whole && file.takes(1)).then_some((file, entry.state))
+        Some((SegmentFile::renew(&**disk, entry, (options.random)(), SECTOR_BYTES)?, entry.state))
     };
     idle.iter().filter_map(open).collect()
 }
