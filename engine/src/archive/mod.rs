@@ -158,6 +158,11 @@ impl Writing {
 ///
 /// Source: a decision; a store that answers at all answers within the patience of one request.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// So many attempts may fail, and what the store answers to one is still a step forward. Beside what never succeeds it answers for ever.
+///
+/// Source: a decision; the client has repeated each request by then.
+const CLOSE_TROUBLES: u64 = 4;
 /// How long to wait before the tree of roots is asked for again.
 ///
 /// Source: a decision; the client has tried for a minute by then.
@@ -357,17 +362,19 @@ impl Archive {
         writing.calls.stop();
         let now = || self.connection.client.now();
         let mut since = now();
-        let mut last = (Lsn(0), 0, 0);
+        let (mut last, mut answers, mut troubles) = ((Lsn(0), 0), 0, writing.troubles());
         let mut state = writing.shared.state.lock();
         loop {
             if let Some(ended) = &state.ended {
                 return ended.clone().map_err(Error::from).and(synced.map(drop).map_err(Error::from));
             }
-            let traffic = self.connection.client.traffic();
-            // Only what grows with answers: a request that is under way is nothing yet.
-            let far = (writing.calls.archived(), state.generation, traffic.answers);
+            let far = (writing.calls.archived(), state.generation);
+            let answered = self.connection.client.traffic().answers;
             if far != last {
-                (last, since) = (far, now());
+                (last, answers, troubles, since) = (far, answered, writing.troubles(), now());
+            } else if answered != answers && writing.troubles() < troubles + CLOSE_TROUBLES {
+                // A large pack takes many answers. A request that is under way is nothing yet.
+                (answers, since) = (answered, now());
             }
             if now().saturating_sub(since) >= CLOSE_PATIENCE {
                 let missing = engine.log.durable().0.saturating_sub(far.0.0);

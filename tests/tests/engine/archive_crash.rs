@@ -159,8 +159,8 @@ fn an_idle_engine_asks_for_nothing() {
     assert_eq!(store.requests(), []);
 }
 
-#[test]
-fn a_close_gives_up_beside_a_store_that_does_not_answer() {
+/// Closes an engine that has something to bring to a store that is as `spoil` leaves it.
+fn close_beside(spoil: impl Fn(&SimStore)) -> Result<(), Error> {
     let store = SimStore::new();
     let archive =
         hurried(&store).by_hand(Hand::default()).pace(SimPace::in_steps(Duration::from_millis(1), 1));
@@ -168,7 +168,22 @@ fn a_close_gives_up_beside_a_store_that_does_not_answer() {
     let log = engine.namespace("log").unwrap().object("log").unwrap();
     log.transact(|tx| tx.put("key", "value")).wait().unwrap();
     engine.checkpoint().unwrap();
-    store.dark(true);
+    spoil(&store);
     drop(log);
-    assert!(matches!(engine.close(), Err(Error::Archive(_))));
+    engine.close()
+}
+
+#[test]
+fn a_close_gives_up_beside_a_store_that_does_not_answer() {
+    assert!(matches!(close_beside(|store| store.dark(true)), Err(Error::Archive(_))));
+}
+
+#[test]
+fn a_close_gives_up_beside_a_store_that_answers_and_takes_nothing() {
+    let spoil = |store: &SimStore| {
+        let keys = store.keys();
+        let manifest = keys.iter().find(|key| key.ends_with("/manifest")).unwrap();
+        store.poke(manifest, "spoilt");
+    };
+    assert!(matches!(close_beside(spoil), Err(Error::Archive(_))));
 }

@@ -167,10 +167,15 @@ impl ManifestWriter {
                     return Err(ArchiveError::Missing { store: client.name().to_owned(), key });
                 }
                 Replaced::Lost(Some(found)) => {
-                    let manifest = Manifest::decode(next.engine, &found.bytes)?;
-                    self.check_other(&key, epoch, &manifest)?;
                     let tag = found.tag.ok_or_else(|| client.tells_no_tags())?;
-                    *self = Self { manifest, tag, unsettled: Vec::new() };
+                    match Manifest::decode(next.engine, &found.bytes) {
+                        Ok(manifest) => {
+                            self.check_other(&key, epoch, &manifest)?;
+                            *self = Self { manifest, tag, unsettled: Vec::new() };
+                        }
+                        Err(_) if self.is_ours(&found.bytes) => self.tag = tag,
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
@@ -186,6 +191,13 @@ impl ManifestWriter {
         assert!(next.horizon >= old.horizon, "a manifest's horizon does not go back");
         assert!(next.keeps_to_needed_chunks(), "chunks that were not needed any more stay so");
         next
+    }
+
+    /// Whether what cannot be read is one of the changes of which nobody knew whether they arrived: it did, in part. The
+    /// nonce is nobody else's.
+    fn is_ours(&self, found: &[u8]) -> bool {
+        let nonce = found.get(NONCE_END - 16..NONCE_END);
+        nonce.is_some_and(|nonce| self.unsettled.iter().any(|ours| ours == nonce))
     }
 
     /// Another manifest stands where ours was to go: is it one that we may go on from?

@@ -155,6 +155,26 @@ fn a_manifest_that_a_newer_writer_replaced_before_it_was_read_back_is_fenced_and
 }
 
 #[test]
+fn a_manifest_that_was_stored_in_part_and_could_not_be_read_back_is_stored_again() {
+    let store = SimStore::new();
+    let client = client(&store, 1);
+    let mut writer = begun(&client);
+    let key = Keys(ENGINE).manifest();
+    store.plan(Op::Put, &key, Fault::HalfStored);
+    store.plan(Op::Get, &key, Fault::Denied);
+    let error = add(&mut writer, &client, 1, 1).unwrap_err();
+    assert!(matches!(error, ArchiveError::Denied { .. }), "{error}");
+    let error = block_on(ManifestWriter::load(&client, ENGINE)).unwrap_err();
+    assert_eq!(error.kind(), ArchiveErrorKind::Corrupt, "{error}");
+    add(&mut writer, &client, 1, 2).unwrap();
+    assert_eq!(stored(&client).packs, [pack(2)]);
+    // What somebody else spoilt is not written over.
+    store.poke(&key, "spoilt");
+    let error = add(&mut writer, &client, 1, 3).unwrap_err();
+    assert_eq!(error.kind(), ArchiveErrorKind::Corrupt, "{error}");
+}
+
+#[test]
 fn two_writers_of_one_epoch_are_told_apart() {
     let store = SimStore::new();
     let client = client(&store, 1);
