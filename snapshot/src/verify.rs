@@ -114,7 +114,7 @@ impl Pack {
     fn verify_content(&self) -> Result<(), PackError> {
         let end = self.footer().footer_offset;
         let mut hasher = blake3::Hasher::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut chunk = vec![0; (end as usize).min(CHUNK_BYTES)];
         let mut at = HEADER_BYTES as u64;
         while at < end {
             let bytes = (end - at).min(CHUNK_BYTES as u64) as usize;

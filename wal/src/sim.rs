@@ -291,11 +291,10 @@ impl Content {
     }
 
     fn sync(&mut self) {
-        if self.unsynced.iter().all(|edit| !edit.doomed) {
-            self.unsynced.clear();
-            self.durable = Arc::clone(&self.view);
+        if self.unsynced.is_empty() {
             return;
         }
+        // Not as a copy of the view: a view that is shared is copied whole by the next write.
         let durable = Arc::make_mut(&mut self.durable);
         self.unsynced.retain(|edit| {
             if !edit.doomed {

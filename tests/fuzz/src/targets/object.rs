@@ -43,9 +43,9 @@ fn base() -> &'static Base {
 
 fn read_base() -> Result<Base, lineal_snapshot::PackError> {
     let image = world::image();
-    let mut paths: Vec<_> = image.keys().filter(|path| path.ends_with(".pack")).collect();
-    let path = paths.pop().expect("a compaction leaves a pack");
-    assert!(paths.is_empty(), "a compaction leaves one pack");
+    // A close may add a small one to what a compaction leaves.
+    let packs = image.iter().filter(|(path, _)| path.ends_with(".pack"));
+    let (path, _) = packs.max_by_key(|(_, bytes)| bytes.len()).expect("a compaction leaves a pack");
     let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
     let number = PackNumber::from_file_name(name).expect("packs have such names");
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::from_image(image));
