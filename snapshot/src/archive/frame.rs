@@ -9,7 +9,8 @@
 //!     16    n body
 //!   16+n   32 BLAKE3 of (key bytes u32, the key as in `key.rs`, bytes 0..16+n)
 //! ```
-//! The hash is bound to the key, so that right bytes under the wrong key are wrong bytes.
+//! The hash is bound to the key, so that right bytes under the wrong key are wrong bytes. Every version has magic and version at the
+//! front and this hash over all the rest at the end, so that a later one is told from a damaged one.
 
 use super::error::ArchiveError;
 use crate::wire::Wire;
@@ -54,30 +55,37 @@ impl Frame {
         if wire.array() != Some(self.magic) {
             return Err(damaged("its magic is another"));
         }
-        let found = wire.u16().ok_or_else(|| damaged("it is cut"))?;
+        let (Some(found), Some(zero), Some(body_bytes)) = (wire.u16(), wire.u16(), wire.u32()) else {
+            return Err(damaged("it is cut"));
+        };
+        let Some((framed, hash)) = bytes.split_last_chunk::<HASH_BYTES>() else {
+            return Err(damaged("it is cut"));
+        };
+        let said = HEAD_BYTES as u64 + u64::from(body_bytes);
+        if hash_of(key, framed) != *hash {
+            let reason = if framed.len() as u64 == said {
+                "its hash is another"
+            } else {
+                "it has another length than it says"
+            };
+            return Err(damaged(reason));
+        }
         if found > self.version {
             return Err(ArchiveError::NewerVersion { key: key.to_owned(), found, known: self.version });
         }
-        let (Some(zero), Some(body_bytes)) = (wire.u16(), wire.u32()) else {
-            return Err(damaged("it is cut"));
-        };
-        let end = HEAD_BYTES as u64 + u64::from(body_bytes);
-        if bytes.len() as u64 != end + HASH_BYTES as u64 {
-            return Err(damaged("it has another length than it says"));
-        }
-        let (framed, hash) = bytes.split_at(bytes.len() - HASH_BYTES);
-        let hash: [u8; HASH_BYTES] = hash.try_into().map_err(|_| damaged("it is cut"))?;
-        if hash_of(key, framed) != hash {
-            return Err(damaged("its hash is another"));
-        }
-        if found != self.version || zero != 0 || body_bytes > self.body_bytes_max {
+        if found != self.version
+            || zero != 0
+            || body_bytes > self.body_bytes_max
+            || framed.len() as u64 != said
+        {
             return Err(damaged("its head breaks a rule of the format"));
         }
-        Ok((bytes.slice(HEAD_BYTES..framed.len()), hash))
+        Ok((bytes.slice(HEAD_BYTES..framed.len()), *hash))
     }
 }
 
-fn hash_of(key: &str, framed: &[u8]) -> [u8; HASH_BYTES] {
+/// What a frame under `key` ends with.
+pub(crate) fn hash_of(key: &str, framed: &[u8]) -> [u8; HASH_BYTES] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes());
     hasher.update(key.as_bytes());

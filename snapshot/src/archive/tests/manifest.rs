@@ -1,4 +1,5 @@
 use super::super::{
+    frame::{HASH_BYTES, hash_of},
     manifest::read_back,
     sim::{Fault, Op},
 };
@@ -106,6 +107,11 @@ fn a_manifest_of_another_engine_or_a_newer_format_is_named_so() {
     assert!(Manifest::decode(EngineId([1; 16]), &manifest).is_err());
     let mut newer = manifest.to_vec();
     newer[8..10].copy_from_slice(&2u16.to_le_bytes());
+    let error = Manifest::decode(ENGINE, &newer.clone().into()).unwrap_err();
+    assert!(matches!(error, ArchiveError::Damaged { .. }), "a turned bit: {error}");
+    let end = newer.len() - HASH_BYTES;
+    let hash = hash_of(&Keys(ENGINE).manifest(), &newer[..end]);
+    newer[end..].copy_from_slice(&hash);
     let error = Manifest::decode(ENGINE, &newer.into()).unwrap_err();
     assert!(matches!(error, ArchiveError::NewerVersion { found: 2, known: 1, .. }), "{error}");
 }
