@@ -1,6 +1,9 @@
 //! Small worlds: a slice of what `lineal-tests worlds` looks at, and that it finds what it looks for.
 
-use std::sync::atomic::AtomicU64;
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    thread,
+};
 
 use lineal_tests::{
     liar::Lie,
@@ -38,12 +41,22 @@ fn explore(story: &dyn Story, effort: Effort) -> (Level, Vec<String>) {
 }
 
 fn all_sound(stories: Vec<Box<dyn Story>>, effort: Effort, judged_min: u64) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut all = Level::default();
+        while let Some(story) = stories.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (level, found) = explore(&**story, effort);
+            assert!(found.is_empty(), "{}", found.join("\n"));
+            all += level;
+        }
+        all
+    };
     let mut all = Level::default();
-    for story in stories {
-        let (level, found) = explore(&*story, effort);
-        assert!(found.is_empty(), "{}", found.join("\n"));
-        all += level;
-    }
+    thread::scope(|scope| {
+        for worker in [scope.spawn(work), scope.spawn(work)] {
+            all += worker.join().unwrap();
+        }
+    });
     println!("{all:?}");
     assert!(all.judged >= judged_min && all.nested > 0, "{all:?}");
 }
