@@ -143,7 +143,7 @@
 //! then for each segment, 32 bytes:
 //!      0     8  segment id
 //!      8     8  salt
-//!     16     8  capacity: bytes of the file
+//!     16     8  capacity: bytes of the file, three sectors of 4096 at the least
 //!     24     1  state: 0 spare, 1 holds records that were durable, 2 spare kept for the system's own commits
 //!     25     7  reserved
 //! ```
@@ -543,7 +543,8 @@ impl List {
                 capacity: get_u64(bytes, 16),
                 state,
             };
-            (entry.capacity <= SEGMENT_BYTES_LIMIT).then_some(entry)
+            let capacity_min = SECTORS_MIN * u64::from(SECTOR_BYTES);
+            (capacity_min..=SEGMENT_BYTES_LIMIT).contains(&entry.capacity).then_some(entry)
         };
         let entries = slot[LIST_HEADER_BYTES..]
             .chunks_exact(LIST_ENTRY_BYTES)

@@ -517,11 +517,14 @@ impl Iterator for Rows {
     type Item = Result<Row, CatalogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = match self.range.next()? {
-            Ok((key, value)) => self.table.decode_row(key.value(), value.value()),
-            Err(error) => Err(CatalogError::redb("read", &self.table.path, error)),
-        };
-        Some(row.inspect_err(|error| self.table.mark_broken(error)))
+        let Rows { range, table } = self;
+        let failed = |error| CatalogError::redb("read", &table.path, error);
+        let row = guarded(&table.path, || {
+            let Some(found) = range.next() else { return Ok(None) };
+            let (key, value) = found.map_err(failed)?;
+            table.decode_row(key.value(), value.value()).map(Some)
+        });
+        row.inspect_err(|error| table.mark_broken(error)).transpose()
     }
 }
 

@@ -584,6 +584,10 @@ fn what_cannot_be_repaired_is_left_as_it_is() {
     let whole = store.peek(&key).unwrap();
     let mut newer = whole.to_vec();
     newer[8] = 2;
+    let end = newer.len() - 32;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(key.len() as u32).to_le_bytes()).update(key.as_bytes()).update(&newer[..end]);
+    newer[end..].copy_from_slice(hasher.finalize().as_bytes());
     store.poke(&key, newer);
     let before = everything(&store);
     let error = repair(&store, false).unwrap_err();

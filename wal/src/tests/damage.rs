@@ -1,9 +1,9 @@
 //! Torn tails, flipped bits and lost files: the log or a typed error, never less than the log.
 
-use crate::format::{SECTOR_BYTES, put_u32};
+use crate::format::{List, ListEntry, ListState, SECTOR_BYTES, SECTORS_MIN, put_u32};
 use crate::sim::{Fault, OpKind, SimDisk};
 use crate::tests::support::{append, check, disk, open, open_with, options, recover, scanned};
-use crate::{Log, LogError, LogOptions, Lsn, Recovery};
+use crate::{EngineId, Epoch, Log, LogError, LogOptions, Lsn, Recovery, SegmentId};
 use std::collections::BTreeMap;
 
 type Image = BTreeMap<String, Vec<u8>>;
@@ -295,4 +295,18 @@ fn a_read_error_is_not_taken_for_damage() {
         assert!(matches!(recover(&sim, 0, Recovery::Salvage), Err(LogError::Io { .. })));
     }
     assert_eq!(recover(&sim, 0, Recovery::Strict).unwrap().last_lsn, Lsn(6));
+}
+
+#[test]
+fn a_list_of_segments_that_hold_nothing_is_no_list() {
+    let list = |capacity| {
+        let entry = ListEntry { id: SegmentId(1), salt: 2, capacity, state: ListState::Spare };
+        let list = List { engine: EngineId([7; 16]), generation: 1, epoch: Epoch(1), entries: vec![entry] };
+        List::decode(&list.encode())
+    };
+    let least = SECTORS_MIN * u64::from(SECTOR_BYTES);
+    assert!(list(least).is_ok());
+    for capacity in [0, 1, u64::from(SECTOR_BYTES) - 1, least - 1, u64::MAX] {
+        assert!(list(capacity).is_err(), "{capacity}");
+    }
 }

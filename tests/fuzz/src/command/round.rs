@@ -141,7 +141,12 @@ impl Round<'_> {
             let folder = super::package().join("regressions").join(target.name);
             fs::create_dir_all(&folder)?;
             let to = folder.join(&name[..name.len().min(22)]);
-            fs::copy(if small.exists() { &small } else { &found }, &to)?;
+            // What it made small has to break the same promise still, if it is anything at all.
+            let breaks = || -> io::Result<bool> {
+                let ended = command(self.fuzzer, target).arg(&small).stderr(Stdio::null()).status()?;
+                Ok(small.exists() && !ended.success())
+            };
+            fs::copy(if breaks()? { &small } else { &found }, &to)?;
             let _ = fs::remove_file(&small);
             fs::remove_file(&found)?;
             kept.push(to);
