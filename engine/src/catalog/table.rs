@@ -10,10 +10,12 @@
 //! random rows takes four times the space and a tenth of the speed.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
-    fmt,
-    ops::Bound,
+    fmt, mem,
+    ops::{Bound, Deref, DerefMut},
     panic::{AssertUnwindSafe, catch_unwind},
+    thread,
 };
 
 use lineal_snapshot::{EntryValue, PackNumber};
@@ -79,6 +81,8 @@ pub(super) struct Table {
     file: Arc<dyn DiskFile>,
     path: String,
     /// Set by the first error: redb refuses everything after one, and what it says is not believed.
+    /// Whether redb panicked over it once.
+    gave_up: AtomicBool,
     broken: AtomicBool,
     fault: Mutex<Option<CatalogError>>,
 }
@@ -144,16 +148,18 @@ impl Table {
     /// Starts redb over `file`. redb answers some damage with a panic; that is damage too.
     fn start(file: PageFile, path: &str, cache_bytes: usize) -> Result<Table, CatalogError> {
         let (retired, bytes) = (file.retired(), file.file());
-        let opened = guarded(path, || {
+        let opened = catch_unwind(AssertUnwindSafe(|| {
             redb::Builder::new()
                 .set_cache_size(cache_bytes)
                 // A full repair would read every page, and the packs are the better source.
                 .set_repair_callback(|session| session.abort())
                 .create_with_backend(file)
                 .map_err(|error| CatalogError::redb("open", path, error))
-        })?;
+        }));
+        let opened = opened.unwrap_or_else(|panic| Err(gave_up(path, &*panic)))?;
         Ok(Table {
             database: Some(opened),
+            gave_up: AtomicBool::new(false),
             retired,
             file: bytes,
             path: path.to_owned(),
@@ -205,8 +211,8 @@ impl Table {
         };
         self.guard_read(|| {
             let failed = |error: redb::Error| CatalogError::redb("read", path, error);
-            let read = self.database().begin_read().map_err(|error| failed(error.into()))?;
-            let meta = read.open_table(META).map_err(|error| failed(error.into()))?;
+            let read = Kept::new(self.database().begin_read().map_err(|error| failed(error.into()))?);
+            let meta = Kept::new(read.open_table(META).map_err(|error| failed(error.into()))?);
             let get = |key: &str| -> Result<Vec<u8>, CatalogError> {
                 let value = meta.get(key).map_err(|error| failed(error.into()))?;
                 Ok(value
@@ -221,7 +227,7 @@ impl Table {
             let highest =
                 u64::from_le_bytes(fixed(&get("highest")?).ok_or_else(|| damaged("bad highest row"))?);
             let mut packs = PackRows { rows: BTreeMap::new(), highest: PackNumber(highest) };
-            let table = read.open_table(PACKS).map_err(|error| failed(error.into()))?;
+            let table = Kept::new(read.open_table(PACKS).map_err(|error| failed(error.into()))?);
             for row in table.iter().map_err(|error| failed(error.into()))? {
                 let (number, value) = row.map_err(|error| failed(error.into()))?;
                 let row = PackRow::decode(value.value()).ok_or_else(|| damaged("bad pack row"))?;
@@ -255,10 +261,13 @@ impl Table {
             let failed = |error: redb::Error| CatalogError::redb("fill", &self.path, error);
             let mut count = 0;
             {
-                let mut entries = transaction.open_table(ENTRIES).map_err(|error| failed(error.into()))?;
-                let mut cursor = entries
-                    .upper_bound_mut(Bound::<&[u8]>::Unbounded)
-                    .map_err(|error| failed(error.into()))?;
+                let mut entries =
+                    Kept::new(transaction.open_table(ENTRIES).map_err(|error| failed(error.into()))?);
+                let mut cursor = Kept::new(
+                    entries
+                        .upper_bound_mut(Bound::<&[u8]>::Unbounded)
+                        .map_err(|error| failed(error.into()))?,
+                );
                 let mut value = Vec::with_capacity(64);
                 for row in rows {
                     let row = row?;
@@ -276,7 +285,7 @@ impl Table {
                     )?;
                     count += 1;
                 }
-                cursor.close().map_err(|error| failed(error.into()))?;
+                cursor.take().close().map_err(|error| failed(error.into()))?;
             }
             self.put_packs(transaction, packs)?;
             Ok(count)
@@ -298,7 +307,8 @@ impl Table {
         self.write(|transaction| {
             let failed = |error: redb::Error| CatalogError::redb("write", &self.path, error);
             {
-                let mut entries = transaction.open_table(ENTRIES).map_err(|error| failed(error.into()))?;
+                let mut entries =
+                    Kept::new(transaction.open_table(ENTRIES).map_err(|error| failed(error.into()))?);
                 let mut value = Vec::with_capacity(64);
                 for row in rows {
                     let row = row?;
@@ -332,7 +342,7 @@ impl Table {
         let path = &self.path;
         self.guard_read(|| {
             let failed = |error: redb::Error| CatalogError::redb("read", path, error);
-            let read = self.database().begin_read().map_err(|error| failed(error.into()))?;
+            let read = Kept::new(self.database().begin_read().map_err(|error| failed(error.into()))?);
             let entries = read.open_table(ENTRIES).map_err(|error| failed(error.into()))?;
             let rows = entries.len().map_err(|error| failed(error.into()))?;
             Ok(View { entries, rows, table: Arc::clone(self) })
@@ -350,7 +360,7 @@ impl Table {
 
     fn put_packs(&self, transaction: &redb::WriteTransaction, packs: &PackRows) -> Result<(), CatalogError> {
         let failed = |error: redb::Error| CatalogError::redb("write", &self.path, error);
-        let mut table = transaction.open_table(PACKS).map_err(|error| failed(error.into()))?;
+        let mut table = Kept::new(transaction.open_table(PACKS).map_err(|error| failed(error.into()))?);
         let mut gone = Vec::new();
         for row in table.iter().map_err(|error| failed(error.into()))? {
             let (number, _) = row.map_err(|error| failed(error.into()))?;
@@ -371,7 +381,7 @@ impl Table {
                 table.insert(number.0, encoded.as_slice()).map_err(|error| failed(error.into()))?;
             }
         }
-        let mut meta = transaction.open_table(META).map_err(|error| failed(error.into()))?;
+        let mut meta = Kept::new(transaction.open_table(META).map_err(|error| failed(error.into()))?);
         meta.insert("highest", packs.highest.0.to_le_bytes().as_slice())
             .map_err(|error| failed(error.into()))?;
         Ok(())
@@ -385,12 +395,13 @@ impl Table {
         if let Some(fault) = self.fault() {
             return Err(fault);
         }
-        let done = guarded(&self.path, || {
+        let done = self.guarded(|| {
             let failed = |error: redb::Error| CatalogError::redb("write", &self.path, error);
-            let mut transaction = self.database().begin_write().map_err(|error| failed(error.into()))?;
+            let begun = self.database().begin_write().map_err(|error| failed(error.into()))?;
+            let mut transaction = Kept::new(begun);
             transaction.set_quick_repair(true);
             let value = change(&transaction)?;
-            transaction.commit().map_err(|error| failed(error.into()))?;
+            transaction.take().commit().map_err(|error| failed(error.into()))?;
             Ok(value)
         });
         done.inspect_err(|error| {
@@ -405,14 +416,26 @@ impl Table {
         if let Some(fault) = self.fault() {
             return Err(fault);
         }
-        guarded(&self.path, read).inspect_err(|error| self.mark_broken(error))
+        self.guarded(read).inspect_err(|error| self.mark_broken(error))
+    }
+
+    fn guarded<T>(&self, work: impl FnOnce() -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
+            self.gave_up.store(true, Ordering::Release);
+        }
+        done.unwrap_or_else(|panic| Err(gave_up(&self.path, &*panic)))
     }
 }
 
 impl Drop for Table {
     fn drop(&mut self) {
         let database = self.database.take();
-        // redb writes its last header here, and after a panic inside it this may panic again.
+        if self.gave_up.load(Ordering::Acquire) {
+            // What was under way still has it, and it would wait for that.
+            return mem::forget(database);
+        }
+        // redb writes its last header here, and of a damaged file this may panic.
         let closed = catch_unwind(AssertUnwindSafe(|| drop(database)));
         if closed.is_err() {
             self.retired.set();
@@ -503,7 +526,7 @@ impl View {
         if let Some(fault) = self.table.fault() {
             return Err(fault);
         }
-        guarded(&self.table.path, read).inspect_err(|error| self.table.mark_broken(error))
+        self.table.guarded(read).inspect_err(|error| self.table.mark_broken(error))
     }
 }
 
@@ -519,7 +542,7 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         let Rows { range, table } = self;
         let failed = |error| CatalogError::redb("read", &table.path, error);
-        let row = guarded(&table.path, || {
+        let row = table.guarded(|| {
             let Some(found) = range.next() else { return Ok(None) };
             let (key, value) = found.map_err(failed)?;
             table.decode_row(key.value(), value.value()).map(Some)
@@ -571,20 +594,58 @@ impl Row {
     }
 }
 
-/// Runs `work` over redb and turns a panic of redb into damage.
-fn guarded<T>(path: &str, work: impl FnOnce() -> Result<T, CatalogError>) -> Result<T, CatalogError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let reason = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no reason given");
-        Err(CatalogError::CatalogDamaged {
-            path: path.to_owned(),
-            offset: 0,
-            reason: format!("redb gave up on it: {reason}"),
-        })
-    })
+/// The damage that a panic of redb stands for.
+fn gave_up(path: &str, panic: &(dyn Any + Send)) -> CatalogError {
+    let reason = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given");
+    CatalogError::CatalogDamaged {
+        path: path.to_owned(),
+        offset: 0,
+        reason: format!("redb gave up on it: {reason}"),
+    }
+}
+
+/// Something of redb's that is not dropped while a panic of redb unwinds: its locks are poisoned then, dropping it panics again, and
+/// that ends the process. It is lost instead, and so is the database.
+struct Kept<T> {
+    value: Option<T>,
+    /// Whether nothing unwound when it came to be: a caller's panic may have an engine dropped, which writes.
+    calm: bool,
+}
+
+impl<T> Kept<T> {
+    fn new(value: T) -> Self {
+        Self { value: Some(value), calm: !thread::panicking() }
+    }
+
+    fn take(mut self) -> T {
+        self.value.take().expect("it is there until it is taken")
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("it is there until it is taken")
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("it is there until it is taken")
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        if self.calm && thread::panicking() {
+            mem::forget(self.value.take());
+        }
+    }
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
